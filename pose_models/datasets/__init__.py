@@ -1,0 +1,1 @@
+"""Datasets: facts about them, and one reader and writer per format."""

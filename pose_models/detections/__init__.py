@@ -1,0 +1,1 @@
+"""2D detections: reading, writing and their sources."""

@@ -1,0 +1,1 @@
+"""Pose errors, the BOP scores and their kin."""

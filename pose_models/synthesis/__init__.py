@@ -1,0 +1,1 @@
+"""Synthetic scenes: settled clutter, domain randomisation, ground-truth annotation, the demo datasets."""

@@ -1,0 +1,1 @@
+"""The Lightning harness all methods share: logging, checkpoints, resume, devices."""
