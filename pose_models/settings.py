@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -42,33 +42,63 @@ def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model
 
 
 def _sentence(model: type[BaseModel], item: Any, where: str) -> str:
-    path = item["loc"]
-    dotted = ".".join(str(part) for part in path)
+    path, known = _follow(model, item["loc"])
+    dotted = ".".join(path)
     if item["type"] == "extra_forbidden":
-        known = _field_names(model, path[:-1])
-        return f"{where}: {dotted} is not a known key{did_you_mean(str(path[-1]), known)}"
+        return f"{where}: {dotted} is not a known key{did_you_mean(path[-1], known)}"
     if item["type"] == "missing":
         return f"{where}: {dotted} is missing"
     if item["type"] == "value_error":
         return f"{where}: {dotted}: {item['ctx']['error']}" if dotted else f"{where}: {item['ctx']['error']}"
-    return f"{where}: {dotted}: {item['msg']}, got {item['input']!r}"
+    if item["type"] == "union_tag_not_found":
+        return f"{where}: {dotted}.{item['ctx']['discriminator'].strip(chr(39))} is missing"
+    if item["type"] == "union_tag_invalid":
+        known = [tag.strip(" '") for tag in item["ctx"]["expected_tags"].split(",")]
+        return f"{where}: {dotted}: '{item['ctx']['tag']}' is not known{did_you_mean(item['ctx']['tag'], known)}"
+    message = str(item["msg"])
+    return f"{where}: {dotted}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
 
 
-def _field_names(model: type[BaseModel], path: Iterable[Any]) -> list[str]:
-    """Names of the fields of the (nested) model that a pydantic error path leads to."""
+def _follow(model: type[BaseModel], loc: Iterable[Any]) -> tuple[list[str], list[str]]:
+    """Follow a pydantic error path: the user's path (without the tags of unions) and the names known at its end."""
     current: Any = model
-    for part in path:
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[part].annotation
-        else:
-            arguments = [a for a in getattr(current, "__args__", ()) if isinstance(a, type)]
-            current = next((a for a in arguments if issubclass(a, BaseModel)), None)
-    while not (isinstance(current, type) and issubclass(current, BaseModel)):
-        nested = [a for a in getattr(current, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
-        if not nested:
-            return []
-        current = nested[0]
-    return list(current.model_fields)
+    path: list[str] = []
+    known: list[str] = []
+    for part in map(str, loc):
+        current = _without_none(current)
+        if _is_model(current):
+            known = list(current.model_fields)
+            current = current.model_fields[part].annotation if part in known else None
+        elif get_origin(current) in (dict, list, tuple):
+            current = next((a for a in reversed(get_args(current)) if a is not Ellipsis), None)
+        else:  # a union; pydantic adds the chosen member's tag to the path, which the user never wrote
+            current = next((m for m in _members(current) if part in _tags(m)), None)
+            continue
+        path.append(part)
+    return path, known
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    """Models of a union (which may be wrapped in `Annotated`)."""
+    return [m for argument in get_args(annotation) for m in ([argument] if _is_model(argument) else _members(argument))]
+
+
+def _without_none(annotation: Any) -> Any:
+    """`Model` for `Model | None`, anything else unchanged."""
+    arguments = get_args(annotation)
+    if len(arguments) == 2 and type(None) in arguments:
+        return arguments[0] if arguments[1] is type(None) else arguments[1]
+    return annotation
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """Values of the model's literal fields, one of which is its tag in a union."""
+    literals = [f.annotation for f in model.model_fields.values() if get_origin(f.annotation) is Literal]
+    return {str(value) for literal in literals for value in get_args(literal)}
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
