@@ -29,7 +29,7 @@ class Photos(Settings):
 
 class Top(Settings):
     gpus: int = 1
-    datasets: dict[str, Annotated[Made | Photos, Field(discriminator="source")]] = {}
+    datasets: dict[str, Annotated[Made | Photos, Field(discriminator="source")]] = Field(default_factory=dict)
 
 
 SENTENCES: list[tuple[dict[str, Any], str]] = [
