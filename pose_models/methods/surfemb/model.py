@@ -1,0 +1,141 @@
+"""SurfEmb as a LightningModule, and its checkpoints.
+
+A checkpoint carries everything inference needs: settings, object ids and their bounding spheres, weights. Objects
+are indexed by their position in the ascending list of object ids.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from pose_models.files import InputError
+from pose_models.methods.surfemb.config import SurfEmbSettings
+from pose_models.methods.surfemb.keys import KeyNetwork
+from pose_models.methods.surfemb.losses import correspondence_loss, mask_loss, sample_queries
+from pose_models.methods.surfemb.network import QueryNetwork
+from pose_models.settings import validate
+from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
+
+FAMILY = "surfemb"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sphere:
+    """Minimum bounding sphere of an object: center (3,) mm, radius mm. Networks see (x - center) / radius."""
+
+    center: tuple[float, float, float]
+    radius: float
+
+
+class SurfEmb(lightning.LightningModule):
+    """Query network of all objects and one key network per object."""
+
+    def __init__(
+        self, settings: SurfEmbSettings, spheres: Mapping[int, Sphere], pretrained: bool | None = None
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.object_ids = sorted(spheres)
+        self.spheres = dict(spheres)
+        network = settings.network
+        self.query_network = QueryNetwork(network, len(self.object_ids), pretrained)
+        self.key_networks = nn.ModuleList(
+            KeyNetwork(network.embedding_dim, network.key_width, network.key_hidden_layers) for _ in self.object_ids
+        )
+
+    def object_index(self, obj_id: int) -> int:
+        """Position of an object in this model.
+
+        Raises:
+            InputError: the model was not trained on the object.
+        """
+        if obj_id not in self.spheres:
+            raise InputError(f"object {obj_id} is not among the checkpoint's objects {self.object_ids}")
+        return self.object_ids.index(obj_id)
+
+    def keys(self, points: Tensor, object_index: Tensor) -> Tensor:
+        """Keys (B, P, E) of normalised points (B, P, 3), one object per item (B,)."""
+        result: list[Tensor] = []
+        order = []
+        for index in torch.unique(object_index).tolist():
+            members = torch.nonzero(object_index == index)[:, 0]
+            result.append(self.key_networks[index](points[members]))
+            order.append(members)
+        return torch.cat(result)[torch.argsort(torch.cat(order))]
+
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of a batch as `data.py` makes it."""
+        index = batch["object_index"]
+        images = batch["image"].to(memory_format=torch.channels_last)
+        output = self.query_network(images, index)
+        logits, queries = output[:, 0], output[:, 1:]
+        positives = batch["positives"].shape[1]
+        keys = self.keys(torch.cat([batch["positives"], batch["negatives"]], dim=1), index)
+        nce = correspondence_loss(sample_queries(queries, batch["pixels_yx"]), keys[:, :positives], keys[:, positives:])
+        mask = mask_loss(logits, batch["mask"])
+        return {"loss": nce + mask, "nce_loss": nce, "mask_loss": mask}
+
+    def training_step(self, batch: Mapping[str, Tensor], _: int) -> Tensor:
+        losses = self.losses(batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
+        return losses["loss"]
+
+    def validation_step(self, batch: Mapping[str, Tensor], _: int) -> None:
+        losses = self.losses(batch)
+        self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["image"]))
+
+    def configure_optimizers(self) -> Any:
+        train, loss = self.settings.train, self.settings.loss
+        groups = [
+            {"params": self.query_network.parameters(), "lr": loss.lr_image},
+            {"params": self.key_networks.parameters(), "lr": loss.lr_key},
+        ]
+        kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, weight_decay=train.weight_decay)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        train = self.settings.train
+        warmup = min(1.0, step / train.warmup_steps) if train.warmup_steps else 1.0
+        if train.schedule == "constant":
+            return warmup
+        return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(train.steps, 1))))
+
+
+def save_model(path: str | Path, model: SurfEmb) -> None:
+    """Write what inference needs, whole or not at all."""
+    content = {
+        "settings": model.settings.model_dump(mode="json"),
+        "spheres": {obj_id: [*sphere.center, sphere.radius] for obj_id, sphere in model.spheres.items()},
+        "state_dict": {name: value.cpu().contiguous() for name, value in model.state_dict().items()},
+    }
+    save_checkpoint(path, FAMILY, content)
+
+
+def load_model(path: str | Path) -> SurfEmb:
+    """Read a checkpoint written by `save_model`.
+
+    Raises:
+        InputError: missing, unreadable, or another method's checkpoint.
+    """
+    content = load_checkpoint(path, FAMILY)
+    settings = validate(SurfEmbSettings, content["settings"], str(path))
+    spheres = {int(key): Sphere(tuple(values[:3]), float(values[3])) for key, values in content["spheres"].items()}
+    model = SurfEmb(settings, spheres, pretrained=False)
+    model.load_state_dict(content["state_dict"])
+    return model.eval()
+
+
+def spheres_of(object_ids: Sequence[int], centers: Sequence[Any], radii: Sequence[float]) -> dict[int, Sphere]:
+    """Bounding spheres by object id from centers (N, 3) mm and radii (N,) mm."""
+    rows = zip(object_ids, centers, radii, strict=True)
+    return {obj_id: Sphere((float(c[0]), float(c[1]), float(c[2])), float(r)) for obj_id, c, r in rows}
