@@ -194,6 +194,18 @@ class BopDataset:
             raise InputError(f"{path}: an entry has no key {error}") from None
 
 
+def models_in(folder: str | Path) -> list[int]:
+    """Object ids of the `obj_XXXXXX.ply` files of a folder, ascending.
+
+    Raises:
+        InputError: there is none.
+    """
+    ids = sorted(int(path.stem[4:]) for path in Path(folder).glob("obj_*.ply"))
+    if not ids:
+        raise InputError(f"{folder}: no obj_XXXXXX.ply found")
+    return ids
+
+
 def read_image(path: Path, flags: int) -> NDArray[Any]:
     """Read an image with OpenCV (BGR order as it comes).
 

@@ -62,8 +62,13 @@ class Crop:
         rows, columns = np.nonzero(mask)
         if len(rows) == 0:
             raise ValueError("empty mask")
-        points = np.stack([columns, rows]).astype(np.float64)
-        return cls._around(_rotation(jitter.theta) @ points, side, crop_scale, jitter)
+        return cls.around_points(np.stack([columns, rows], axis=1), side, crop_scale, jitter)
+
+    @classmethod
+    def around_points(cls, points: ArrayLike, side: int, crop_scale: float, jitter: CropJitter) -> Crop:
+        """Crop around pixels (N, 2) (x, y) as seen after the rotation; a mask's convex hull stands for the mask."""
+        rotated = _rotation(jitter.theta) @ np.asarray(points, dtype=np.float64).T
+        return cls._around(rotated, side, crop_scale, jitter)
 
     @classmethod
     def from_box(cls, box_ltrb: ArrayLike, side: int, crop_scale: float, jitter: CropJitter | None = None) -> Crop:
@@ -80,6 +85,12 @@ class Crop:
         M = gain * np.column_stack([_rotation(jitter.theta), -(low + high) / 2])
         M[:, 2] += side / 2 + np.asarray(jitter.shift)
         return cls(M, side)
+
+    def moved(self, x: float, y: float) -> Crop:
+        """The same crop of an image whose content was moved by (x, y) pixels."""
+        M = self.M.copy()
+        M[:, 2] -= M[:, :2] @ np.array([x, y], dtype=np.float64)
+        return Crop(M, self.side)
 
     def intrinsics(self, K: ArrayLike) -> Array:
         """Intrinsics (3, 3) of the crop; not upper-triangular after a rotation."""

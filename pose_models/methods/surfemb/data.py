@@ -1,0 +1,194 @@
+"""Training samples of SurfEmb (surfemb.md sections 3.1 and 4).
+
+One sample is one ground-truth instance: a randomly turned crop, the silhouette and object coordinates rendered into
+it, random surface points. Sample number n is a function of the settings, the data and n alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pose_models.datasets.bop import BopScene
+from pose_models.files import InputError
+from pose_models.geometry.cameras import resize_intrinsics
+from pose_models.images import augment
+from pose_models.images.crops import INTERPOLATIONS, Crop, draw_jitter
+from pose_models.meshes.mesh import Mesh
+from pose_models.meshes.sampling import AreaSampler
+from pose_models.methods.surfemb.config import CropSettings, SurfEmbSettings
+from pose_models.methods.surfemb.model import Sphere
+from pose_models.render.raycast import Hits, RayCaster
+
+MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+PRELOAD_BYTES = 600_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingInstance:
+    """One ground-truth instance that is trained on; K (3, 3) has pixel centres at integers, T_cam_obj (4, 4) mm."""
+
+    scene: int
+    im_id: int
+    gt_id: int
+    obj_id: int
+    K: NDArray[np.float64]
+    T_cam_obj: NDArray[np.float64]
+
+
+def training_instances(
+    scenes: Sequence[BopScene], object_ids: Sequence[int], settings: CropSettings
+) -> list[TrainingInstance]:
+    """Instances visible enough to train on, in the order of scenes, images and instance lists.
+
+    BlenderProc's `train_pbr` intrinsics put the image corner at (0, 0): half a pixel is subtracted from cx and cy.
+    """
+    known, result = set(object_ids), []
+    for number, scene in enumerate(scenes):
+        shift = 0.5 if scene.path.parent.name == "train_pbr" else 0.0
+        for im_id, instances in scene.ground_truth.items():
+            K = scene.camera(im_id).K - shift * np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
+            for instance, info in zip(instances, scene.ground_truth_info[im_id], strict=True):
+                visible = info.visib_fract >= settings.min_visib_fract and info.px_count_visib >= settings.min_visib_px
+                if instance.obj_id in known and visible:
+                    row = (number, im_id, instance.gt_id, instance.obj_id, K, instance.T_cam_obj)
+                    result.append(TrainingInstance(*row))
+    return result
+
+
+class CropSamples:
+    """Training and validation samples by number (`pose_models.training.harness.Items`)."""
+
+    def __init__(
+        self,
+        scenes: Sequence[BopScene],
+        meshes: Mapping[int, Mesh],
+        spheres: Mapping[int, Sphere],
+        settings: SurfEmbSettings,
+        output_stride: int,
+    ) -> None:
+        self.scenes, self.settings, self.stride = list(scenes), settings, output_stride
+        self.object_ids = sorted(spheres)
+        self.spheres = spheres
+        self.casters = {obj_id: RayCaster(mesh) for obj_id, mesh in meshes.items()}
+        self.samplers = {obj_id: AreaSampler(mesh) for obj_id, mesh in meshes.items()}
+        instances = training_instances(scenes, self.object_ids, settings.crop)
+        if not instances:
+            raise InputError("no training instance is visible enough; lower crop.min_visib_px or crop.min_visib_fract")
+        order = np.random.default_rng([settings.train.seed, 0]).permutation(len(instances))
+        held = min(settings.train.valid_items, len(instances) // 5)
+        self.valid_instances = [instances[i] for i in order[:held]]
+        self.train_instances = [instances[i] for i in sorted(order[held:])]
+        self._image = functools.lru_cache(maxsize=self._cache_size())(self._read_image)
+        self._hull = functools.lru_cache(maxsize=200_000)(self._read_hull)
+
+    def preload(self) -> None:
+        """Read the images before worker processes are forked, if they fit into the cache."""
+        maximum = self._image.cache_info().maxsize or 0
+        pairs = {(instance.scene, instance.im_id) for instance in self.train_instances}
+        if len(pairs) <= maximum:
+            for pair in sorted(pairs):
+                self._image(*pair)
+            for instance in self.train_instances:
+                self._hull(instance.scene, instance.im_id, instance.gt_id)
+
+    @property
+    def valid_count(self) -> int:
+        """Number of instances held out."""
+        return len(self.valid_instances)
+
+    def sample(self, number: int) -> dict[str, Tensor]:
+        """Training sample; every instance is seen once before any is seen again."""
+        epoch, position = divmod(number, len(self.train_instances))
+        instance = self.train_instances[self._permutation(epoch)[position]]
+        return self._make(instance, np.random.default_rng([self.settings.train.seed, 1, number]))
+
+    def valid_sample(self, number: int) -> dict[str, Tensor]:
+        """Validation sample, through the same augmentation as training."""
+        return self._make(self.valid_instances[number], np.random.default_rng([self.settings.train.seed, 2, number]))
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        if getattr(self, "_shuffled", (None, None))[0] != epoch:
+            rng = np.random.default_rng([self.settings.train.seed, 3, epoch])
+            self._shuffled = (epoch, rng.permutation(len(self.train_instances)))
+        return self._shuffled[1]
+
+    def _make(self, instance: TrainingInstance, rng: np.random.Generator) -> dict[str, Tensor]:
+        crop_settings, side = self.settings.crop, self.settings.crop.side
+        hits = None
+        while hits is None or not hits.mask.any():  # a strongly occluded object's crop may miss it entirely
+            jitter = draw_jitter(rng, side, crop_settings.scale, np.pi, strength=1)
+            crop = Crop.around_points(self._hull(instance.scene, instance.im_id, instance.gt_id), side,
+                                      crop_settings.scale, jitter)  # fmt: skip
+            hits = self._render(instance, crop)
+        image = self._crop_image(instance, crop, rng)
+        return {
+            "image": to_network(image),
+            "object_index": torch.tensor(self.object_ids.index(instance.obj_id)),
+            "mask": torch.from_numpy(hits.mask.astype(np.float32)),
+            **self._correspondences(instance.obj_id, hits, rng),
+        }
+
+    def _render(self, instance: TrainingInstance, crop: Crop) -> Hits:
+        size = crop.side // self.stride
+        K = resize_intrinsics(crop.intrinsics(instance.K), 1 / self.stride, 1 / self.stride)
+        return self.casters[instance.obj_id].cast(K, instance.T_cam_obj, size, size)
+
+    def _crop_image(self, instance: TrainingInstance, crop: Crop, rng: np.random.Generator) -> NDArray[np.uint8]:
+        left, top, right, bottom = crop.covering_box()
+        region = self._image(instance.scene, instance.im_id)[top:bottom, left:right]
+        if region.size == 0:
+            return np.zeros((crop.side, crop.side, 3), dtype=np.uint8)
+        if self.settings.crop.augment:
+            region = augment.photometric(region, rng)
+        interpolation = INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))]
+        image = crop.moved(-left, -top).warp(region, interpolation).astype(np.uint8, copy=False)
+        return augment.on_crop(image, rng) if self.settings.crop.augment else image
+
+    def _correspondences(self, obj_id: int, hits: Hits, rng: np.random.Generator) -> dict[str, Tensor]:
+        loss, sphere, caster = self.settings.loss, self.spheres[obj_id], self.casters[obj_id]
+        rows, columns = np.nonzero(hits.mask)
+        chosen = rng.choice(len(rows), loss.positives, replace=len(rows) < loss.positives)
+        rows, columns = rows[chosen], columns[chosen]
+        corners = caster.mesh.vertices[caster.mesh.faces[hits.face[rows, columns]]]
+        positives = (corners * hits.barycentric[rows, columns][:, :, None]).sum(axis=1)
+        negatives = self.samplers[obj_id].draw(loss.negatives, rng)
+        return {
+            "pixels_yx": torch.from_numpy(np.stack([rows, columns], axis=1)),
+            "positives": self._perturbed(positives, sphere, rng),
+            "negatives": self._perturbed(negatives, sphere, rng),
+        }
+
+    def _perturbed(self, points: NDArray[np.float64], sphere: Sphere, rng: np.random.Generator) -> Tensor:
+        noise = rng.standard_normal(points.shape) * self.settings.loss.key_noise
+        normalised = (points - np.asarray(sphere.center)) / sphere.radius + noise
+        return torch.from_numpy(normalised.astype(np.float32))
+
+    def _cache_size(self) -> int:
+        scene = self.scenes[0]
+        return max(1, PRELOAD_BYTES // max(1, scene.rgb(scene.image_ids[0]).nbytes))
+
+    def _read_image(self, scene: int, im_id: int) -> NDArray[np.uint8]:
+        return self.scenes[scene].rgb(im_id)
+
+    def _read_hull(self, scene: int, im_id: int, gt_id: int) -> NDArray[np.float64]:
+        """Convex hull (N, 2) of the visible mask's pixels: all that the extent of a turned mask depends on."""
+        import cv2
+
+        mask = self.scenes[scene].mask(im_id, gt_id)
+        points = cv2.findNonZero(mask.astype(np.uint8))
+        if points is None:
+            raise InputError(f"{self.scenes[scene].path}: mask_visib of image {im_id}, instance {gt_id} is empty")
+        return np.asarray(cv2.convexHull(points), dtype=np.float64).reshape(-1, 2)
+
+
+def to_network(image: NDArray[np.uint8]) -> Tensor:
+    """Crop (H, W, 3) uint8 RGB to the network's input (3, H, W) float32, ImageNet mean and standard deviation."""
+    return torch.from_numpy(np.ascontiguousarray(((image.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)))
