@@ -1,0 +1,270 @@
+"""What config.yaml may say, and what follows from it for the graph.
+
+The models below are the only description of the configuration: config.yaml and its JSON schema are generated from
+them. The functions answer the questions that rules ask (which objects, which scenes, which settings decide which
+stage) from the settings and a few small files, without torch, so that a dry run takes seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, model_validator
+
+from pose_models.files import InputError, json_digest, read_json
+from pose_models.methods.registry import FAMILIES
+from pose_models.settings import Settings, did_you_mean, flatten, validate
+from pose_models.synthesis.config import PRESETS, Look, SceneSettings
+from pose_models.synthesis.photos_config import PhotosDescription
+
+NAME = r"[a-z0-9][a-z0-9_-]*"
+DEMO_OBJECTS = (1, 2, 3)
+STAGE_FOLDERS = ("meshes", "surface", "synthetic", "detections", "logs", "benchmarks")
+Protocol = Literal["bop19", "bop24", "coco", "classic", "ycbv-auc", "silhouette"]
+
+
+class SyntheticImages(Settings):
+    """Training images that the graph makes itself."""
+
+    look: Literal["random", "train"] = Field(
+        "random",
+        description="light, colours, textures and noise: `random` for domain randomisation, `train` as in the demo",
+    )
+    shards: int = Field(40, ge=1, description="scene folders, one job each; more shards keep the old ones")
+    images: int = Field(50, ge=1, description="images per shard; a job should take about a minute")
+    set: dict[str, Any] = Field(
+        default_factory=dict,
+        description="scene settings that differ from the look's (render_scenes.py --help lists them)",
+    )
+
+
+class _Dataset(Settings):
+    runs: tuple[str, ...] = Field(("surfemb",), description="methods to compare: names under `runs`")
+    detections: str = Field(
+        "simulated",
+        description="where boxes come from: `simulated` (jittered ground truth) or the path of a BOP COCO json",
+    )
+    protocols: tuple[Protocol, ...] = Field(
+        ("bop19",), min_length=1, description="how estimates are scored; the first one gives <run>/scores.json"
+    )
+    seed: int = Field(0, ge=0, description="seed of everything random that is made for this dataset")
+
+    @property
+    def detection_source(self) -> str:
+        """Name of the detections file under results/<dataset>/detections/."""
+        return "simulated" if self.detections == "simulated" else Path(self.detections).stem
+
+    @model_validator(mode="after")
+    def _detections_are_known(self) -> _Dataset:
+        if self.detections != "simulated" and not re.fullmatch(rf"{NAME}\.json", Path(self.detections).name.lower()):
+            raise ValueError(f"detections: '{self.detections}' is neither 'simulated' nor the path of a .json file")
+        return self
+
+
+class DemoDataset(_Dataset):
+    """A dataset of mechanical parts, made on this machine from fixed seeds (data/<name> in BOP format)."""
+
+    source: Literal["demo"] = Field("demo", description="`demo`: parts and scenes made here; nothing is downloaded")
+    runs: tuple[str, ...] = Field(("surfemb-small",), description="methods to compare: names under `runs`")
+    train_scenes: int = Field(40, ge=1, description="training scene folders, one job each")
+    train_images: int = Field(50, ge=1, description="images per training scene folder")
+    test_scenes: int = Field(4, ge=1, description="test scene folders, one job each")
+    test_images: int = Field(25, ge=1, description="images per test scene folder")
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="scene settings that differ from the looks `train` and `test`"
+    )
+
+
+class PhotosDataset(_Dataset):
+    """Your own photographs with CAD models; training images are made from the models."""
+
+    source: Literal["photos"] = Field(
+        "photos", description="`photos`: own photographs and CAD models, imported to BOP format"
+    )
+    description: str = Field(
+        "examples/real.yaml", description="file that names photos, models, intrinsics, reference poses"
+    )
+    folder: str | None = Field(None, description="folder that the description's file names are relative to")
+    protocols: tuple[Protocol, ...] = Field(
+        ("silhouette",), min_length=1, description="how estimates are scored; the first one gives <run>/scores.json"
+    )
+    synthetic: SyntheticImages = Field(SyntheticImages(), description="the images that the networks learn from")
+
+
+class FolderDataset(_Dataset):
+    """A dataset in BOP format that already lies in data/<name>."""
+
+    source: Literal["folder"] = Field("folder", description="`folder`: a BOP dataset that already lies in data/<name>")
+    split: str = Field("test", description="folder of the test scenes")
+    train: str | None = Field(None, description="folder of training scenes, such as train_pbr; null: `synthetic` ones")
+    synthetic: SyntheticImages = Field(SyntheticImages(), description="training images, where `train` is null")
+
+
+Dataset = DemoDataset | PhotosDataset | FolderDataset
+
+
+class Run(Settings):
+    """A named run: a family of methods and the settings that differ from the paper's."""
+
+    family: str = Field(description="method: " + ", ".join(sorted(FAMILIES)))
+    set: dict[str, Any] = Field(default_factory=dict, description="settings that differ from the paper's defaults")
+
+    def settings(self) -> BaseModel:
+        """All settings of the run, defaults included.
+
+        Raises:
+            InputError: the family or a key under `set` is not known, or a value has the wrong type.
+        """
+        if self.family not in FAMILIES:
+            raise InputError(f"family: '{self.family}' is not known{did_you_mean(self.family, FAMILIES)}")
+        return validate(FAMILIES[self.family].settings_model(), self.set, "set")
+
+
+def _small(**train: Any) -> dict[str, Any]:
+    network = {"backbone": "small", "separate_decoders": False, "key_width": 128}
+    return {"network": network, "crop": {"side": 96}, "train": train}
+
+
+DEFAULT_DATASETS: dict[str, Dataset] = {"demo": DemoDataset(), "real": PhotosDataset()}
+DEFAULT_RUNS = {
+    "surfemb": Run(family="surfemb"),
+    "surfemb-small": Run(family="surfemb", set=_small()),
+    "surfemb-untrained": Run(family="surfemb", set=_small(steps=0)),
+}
+
+
+class WorkflowSettings(Settings):
+    """What to run: datasets, methods, hardware."""
+
+    gpus: int = Field(
+        1,
+        ge=0,
+        description="GPUs that each training asks for (inference: at most one); a machine without any runs on its CPU "
+        "all the same, a cluster without any needs 0, and 0 leaves the GPUs of a machine unused",
+    )
+    train_threads: int = Field(
+        8, ge=1, description="CPU cores that each training asks for; locally at most all there are"
+    )
+    evaluator: Literal["builtin"] = Field("builtin", description="who computes the scores")
+    datasets: dict[str, Annotated[Dataset, Field(discriminator="source")]] = Field(
+        DEFAULT_DATASETS,
+        min_length=1,
+        description="datasets by name: `snakemake results/<name>/report.html` makes one, `snakemake` the first one",
+    )
+    runs: dict[str, Run] = Field(
+        DEFAULT_RUNS, description="named runs: a family of methods plus the settings that differ from the paper's"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> WorkflowSettings:
+        for kind, names in (("datasets", self.datasets), ("runs", self.runs)):
+            for name in names:
+                if not re.fullmatch(NAME, name) or (kind == "runs" and name in STAGE_FOLDERS):
+                    raise ValueError(f"{kind}.{name}: choose another name (a-z, 0-9, - and _; no folder of a stage)")
+        for name, run in self.runs.items():
+            try:
+                run.settings()
+            except InputError as error:
+                raise ValueError(f"runs.{name}.{error}") from None
+        for name, dataset in self.datasets.items():
+            for run_name in dataset.runs:
+                if run_name not in self.runs:
+                    raise ValueError(
+                        f"datasets.{name}.runs: '{run_name}' is not known{did_you_mean(run_name, self.runs)}"
+                    )
+        return self
+
+    def dataset(self, name: str) -> Dataset:
+        """A dataset's entry.
+
+        Raises:
+            InputError: there is none of this name.
+        """
+        if name not in self.datasets:
+            raise InputError(f"dataset '{name}' is not known{did_you_mean(name, self.datasets)}")
+        return self.datasets[name]
+
+    def training_settings(self, run: str) -> dict[str, Any]:
+        """What decides a run's checkpoint: its family and that family's settings of training, defaults included."""
+        sections = FAMILIES[self.runs[run].family].train_sections
+        settings = self.runs[run].settings().model_dump(mode="json")
+        return {"family": self.runs[run].family, **{k: v for k, v in settings.items() if k in sections}}
+
+    def training_digest(self, run: str) -> str:
+        """Digest of `training_settings`: a training is repeated when it changes."""
+        return json_digest(self.training_settings(run))
+
+    def training_overrides(self, run: str) -> list[str]:
+        """`key=value` strings for `train.py --set`."""
+        sections = FAMILIES[self.runs[run].family].train_sections
+        return flatten({k: v for k, v in self.runs[run].set.items() if k in sections})
+
+    def inference_digest(self, run: str) -> str:
+        """Digest of a run's settings of inference: inference is repeated when it changes."""
+        sections = FAMILIES[self.runs[run].family].train_sections
+        settings = self.runs[run].settings().model_dump(mode="json")
+        return json_digest({k: v for k, v in settings.items() if k not in sections})
+
+    def inference_overrides(self, run: str) -> list[str]:
+        """`key=value` strings for `infer.py --set`."""
+        sections = FAMILIES[self.runs[run].family].train_sections
+        return flatten({k: v for k, v in self.runs[run].set.items() if k not in sections})
+
+    def checkpoint_run(self, dataset: str, run: str) -> str:
+        """The run whose checkpoint `run` uses: the first one of the dataset that would be trained the same way."""
+        same = (r for r in self.dataset(dataset).runs if self.training_digest(r) == self.training_digest(run))
+        return next(same, run)
+
+
+def load(config: Mapping[str, Any]) -> WorkflowSettings:
+    """Validate the configuration that Snakemake has read and merged.
+
+    Raises:
+        InputError: one sentence that names the key and the nearest valid name.
+    """
+    return validate(WorkflowSettings, config, "config.yaml")
+
+
+def scene_settings(look: Look, overrides: Mapping[str, Any]) -> SceneSettings:
+    """All settings of a scene folder: a named look and what differs from it.
+
+    Raises:
+        InputError: an override is not known or has the wrong type.
+    """
+    return validate(SceneSettings, {**PRESETS[look], **overrides}, "set")
+
+
+def objects(settings: WorkflowSettings, name: str) -> list[int]:
+    """Object ids of a dataset, known before anything is made.
+
+    Raises:
+        InputError: the dataset is not known, or the files that name its objects are missing.
+    """
+    entry = settings.dataset(name)
+    if isinstance(entry, DemoDataset):
+        return list(DEMO_OBJECTS)
+    if isinstance(entry, PhotosDataset):
+        return sorted(photos_of(entry, name).models)
+    info = Path("data", name, "models", "models_info.json")
+    if not info.exists():
+        raise InputError(f"{info}: file not found; put the BOP dataset '{name}' (models, test images) into data/{name}")
+    return sorted(int(key) for key in read_json(info))
+
+
+def photos_of(entry: PhotosDataset, name: str) -> PhotosDescription:
+    """The description of a dataset of own photographs.
+
+    Raises:
+        InputError: no folder is given, the folder or the description is missing, or the description is wrong.
+    """
+    if entry.folder is None:
+        raise InputError(f"config.yaml: datasets.{name}.folder is not set; name the folder of the photographs")
+    for path, kind in ((Path(entry.folder), "folder of the photographs"), (Path(entry.description), "description")):
+        if not path.exists():
+            raise InputError(f"config.yaml: datasets.{name}: {kind} {path} not found")
+    content = yaml.safe_load(Path(entry.description).read_text(encoding="utf-8"))
+    return validate(PhotosDescription, content, entry.description)

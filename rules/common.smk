@@ -1,0 +1,275 @@
+"""Functions that rules use; all of them answer from config.yaml and a few small files, in milliseconds."""
+
+import fcntl
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Programs are started by the name `python`: it has to be the one that runs Snakemake, here and on a cluster's nodes.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]))
+sys.path.insert(0, str(workflow.basedir))
+
+from pose_models.files import InputError, json_digest
+from pose_models.settings import did_you_mean, flatten
+from pose_models.workflow import (
+    DEMO_OBJECTS,
+    DemoDataset,
+    FolderDataset,
+    PhotosDataset,
+    load,
+    objects,
+    photos_of,
+    scene_settings,
+)
+
+RUN_LOCK = None
+
+
+def or_stop(function, *arguments):
+    """Call a function; bad input ends Snakemake with the error's sentence instead of a traceback."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def one_of(names):
+    """Regular expression that matches the given names only."""
+    return "|".join(re.escape(name) for name in names) or r"(?!)"
+
+
+def names_of(*kinds):
+    """Names of the datasets of some kinds (classes of entries)."""
+    return [name for name, entry in SETTINGS.datasets.items() if isinstance(entry, kinds)]
+
+
+def scaled(amount):
+    """A resource that grows with each attempt."""
+
+    def resource(wildcards, attempt):
+        return amount * attempt
+
+    return resource
+
+
+def take_run_lock():
+    """Refuse to run beside another run in this folder; the kernel drops the lock when a run dies, however it dies."""
+    global RUN_LOCK
+    Path(".snakemake").mkdir(exist_ok=True)
+    RUN_LOCK = open(".snakemake/bopflow.lock", "a")
+    try:
+        fcntl.flock(RUN_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkflowError("another run works in this folder; wait until it has ended, or stop it") from None
+
+
+def check_targets(targets):
+    """Refuse targets of unknown datasets and runs, and datasets whose objects cannot be known, by one sentence."""
+    for target in targets:  # command line arguments: Snakemake parses rules before it looks at its targets
+        parts = Path(target).parts
+        if len(parts) < 2 or parts[0] not in ("data", "results"):
+            continue
+        SETTINGS.dataset(parts[1])
+        objects(SETTINGS, parts[1])
+        is_of_a_run = len(parts) == 4 and re.fullmatch(r"model\.ckpt|estimates\.csv|scores.*\.json", parts[3])
+        if is_of_a_run and parts[2] not in SETTINGS.runs:
+            raise InputError(f"run '{parts[2]}' is not known{did_you_mean(parts[2], SETTINGS.runs)}")
+
+
+def models(wildcards):
+    """The dataset's CAD models; models_info.json is written last and stands for the folder."""
+    folder = f"data/{wildcards.dataset}/models"
+    if isinstance(SETTINGS.dataset(wildcards.dataset), PhotosDataset):
+        return [f"{folder}/models_info.json"]
+    numbers = [wildcards.object] if "object" in wildcards.keys() else object_numbers(wildcards)
+    return [
+        f"{folder}/models_info.json",
+        *(f"{folder}/obj_{number}.ply" for number in numbers),
+    ]
+
+
+def object_numbers(wildcards):
+    """The dataset's objects as six digits."""
+    return [f"{obj:06d}" for obj in objects(SETTINGS, wildcards.dataset)]
+
+
+def surfaces(wildcards):
+    """The dataset's surface samples."""
+    return [f"results/{wildcards.dataset}/surface/obj_{number}.npz" for number in object_numbers(wildcards)]
+
+
+def shards(name, synthetic):
+    """Files of synthetic training images, one per shard."""
+    folder = f"results/{name}/synthetic/raycast"
+    return [f"{folder}/shard_{number:04d}/scene_gt_info.json" for number in range(synthetic.shards)]
+
+
+def train_scenes(wildcards):
+    """One file of each scene folder to train on."""
+    name = wildcards.dataset
+    entry = SETTINGS.dataset(name)
+    if isinstance(entry, DemoDataset):
+        return [f"data/{name}/train_synt/{n:06d}/scene_gt_info.json" for n in range(entry.train_scenes)]
+    if isinstance(entry, FolderDataset) and entry.train is not None:
+        return sorted(str(path) for path in Path("data", name, entry.train).glob("*/scene_gt_info.json"))
+    return shards(name, entry.synthetic)
+
+
+def test_scenes(wildcards):
+    """One file of each scene folder to test on, as far as they are known before they are made."""
+    name = wildcards.dataset
+    entry = SETTINGS.dataset(name)
+    if isinstance(entry, DemoDataset):
+        return [f"data/{name}/test/{n:06d}/scene_gt_info.json" for n in range(1, entry.test_scenes + 1)]
+    return [f"data/{name}/test_targets_bop19.json"]
+
+
+def test_split(wildcards):
+    """Name of the folder of the test scenes."""
+    return getattr(SETTINGS.dataset(wildcards.dataset), "split", "test")
+
+
+def scene_look(wildcards):
+    """Look of a scene folder."""
+    if "shard" in wildcards.keys():
+        return SETTINGS.dataset(wildcards.dataset).synthetic.look
+    return {"train_synt": "train", "test": "test"}[wildcards.split]
+
+
+def scene_images(wildcards):
+    """Images of a scene folder."""
+    entry = SETTINGS.dataset(wildcards.dataset)
+    if "shard" in wildcards.keys():
+        return entry.synthetic.images
+    return entry.test_images if wildcards.split == "test" else entry.train_images
+
+
+def scene_changes(wildcards):
+    """Scene settings that differ from the look's."""
+    entry = SETTINGS.dataset(wildcards.dataset)
+    return entry.synthetic.set if "shard" in wildcards.keys() else entry.set
+
+
+def scene_overrides(wildcards):
+    """The same as `key=value` strings."""
+    return flatten(scene_changes(wildcards))
+
+
+def scene_digest(wildcards):
+    """Digest of all settings of a scene folder: it is made again when they change."""
+    return scene_settings(scene_look(wildcards), scene_changes(wildcards)).digest()
+
+
+def scene_seed(wildcards):
+    """Seed of a scene folder, from its number, so that more folders keep the old ones."""
+    number = int(wildcards.get("scene", wildcards.get("shard")))
+    split = 1 if wildcards.get("split") == "test" else 0
+    return (2 * SETTINGS.dataset(wildcards.dataset).seed + split) * 1_000_000 + number
+
+
+def dataset_seed(wildcards):
+    """Seed of a dataset."""
+    return SETTINGS.dataset(wildcards.dataset).seed
+
+
+def configfiles(wildcards):
+    """Configuration files given on the command line."""
+    return [str(path) for path in workflow.overwrite_configfiles]
+
+
+def runs(wildcards):
+    """Runs of a dataset."""
+    return list(SETTINGS.dataset(wildcards.dataset).runs)
+
+
+def family(wildcards):
+    """Family of methods of a run."""
+    return SETTINGS.runs[wildcards.run].family
+
+
+def training_overrides(wildcards):
+    """What the run changes about training, as `key=value` strings."""
+    return SETTINGS.training_overrides(wildcards.run)
+
+
+def training_digest(wildcards):
+    """Digest of all settings that decide the checkpoint."""
+    return SETTINGS.training_digest(wildcards.run)
+
+
+def inference_overrides(wildcards):
+    """What the run changes about inference, as `key=value` strings."""
+    return SETTINGS.inference_overrides(wildcards.run)
+
+
+def inference_digest(wildcards):
+    """Digest of all settings that decide the estimates, given the checkpoint."""
+    return SETTINGS.inference_digest(wildcards.run)
+
+
+def train_folders(wildcards):
+    """The scene folders to train on."""
+    return [str(Path(file).parent) for file in train_scenes(wildcards)]
+
+
+def detection_source(wildcards):
+    """Name of the dataset's source of detections."""
+    return SETTINGS.dataset(wildcards.dataset).detection_source
+
+
+def given_detections(wildcards):
+    """The detections file that the user gave."""
+    return SETTINGS.dataset(wildcards.dataset).detections
+
+
+def detections(wildcards):
+    """The dataset's detections."""
+    return f"results/{wildcards.dataset}/detections/{SETTINGS.dataset(wildcards.dataset).detection_source}.json"
+
+
+def checkpoint_of(wildcards):
+    """The checkpoint that a run's inference uses; runs that train alike share one."""
+    return f"results/{wildcards.dataset}/{SETTINGS.checkpoint_run(wildcards.dataset, wildcards.run)}/model.ckpt"
+
+
+def scores_of_run(name, run):
+    """The files of scores of a run, one per protocol."""
+    further = [f"scores_{protocol}.json" for protocol in SETTINGS.dataset(name).protocols[1:]]
+    return [f"results/{name}/{run}/{file}" for file in ("scores.json", *further)]
+
+
+def scores_of_runs(wildcards):
+    """The files of scores of all runs of a dataset."""
+    name = wildcards.dataset
+    return [file for run in SETTINGS.dataset(name).runs for file in scores_of_run(name, run)]
+
+
+def protocol_of(wildcards):
+    """The protocol behind a file of scores."""
+    return wildcards.protocol.removeprefix("_") or SETTINGS.dataset(wildcards.dataset).protocols[0]
+
+
+def photo_folder(wildcards):
+    """Folder of the photographs."""
+    return SETTINGS.dataset(wildcards.dataset).folder
+
+
+def photo_description(wildcards):
+    """The file that says what the photographs are."""
+    return SETTINGS.dataset(wildcards.dataset).description
+
+
+def photo_files(wildcards):
+    """The files that the description names."""
+    entry = SETTINGS.dataset(wildcards.dataset)
+    description = photos_of(entry, wildcards.dataset)
+    depths = [photo.depth for photo in description.photos if photo.depth is not None]
+    return [str(Path(entry.folder, item.file)) for item in (*description.models.values(), *description.photos, *depths)]
+
+
+SETTINGS = or_stop(load, config)
+DEVICE = "auto" if SETTINGS.gpus else "cpu"
+or_stop(check_targets, [argument for argument in sys.argv[1:] if not argument.endswith((".yaml", ".yml"))])

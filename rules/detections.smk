@@ -1,0 +1,41 @@
+rule simulate_detections:
+    input:
+        scenes=test_scenes,
+        targets="data/{dataset}/test_targets_bop19.json",
+    output:
+        "results/{dataset}/detections/simulated.json",
+    log:
+        "results/{dataset}/logs/simulate_detections.log",
+    benchmark:
+        "results/{dataset}/benchmarks/simulate_detections.jsonl"
+    resources:
+        mem_mb=scaled(1000),
+        runtime=scaled(10),
+    params:
+        split=test_split,
+        seed=dataset_seed,
+    shell:
+        "python workflow_scripts/simulate_detections.py --dataset data/{wildcards.dataset} --split {params.split}"
+        " --seed {params.seed} --out {output} > {log} 2>&1"
+
+
+rule import_detections:
+    input:
+        given=given_detections,
+        targets="data/{dataset}/test_targets_bop19.json",
+    output:
+        "results/{dataset}/detections/{source}.json",
+    log:
+        "results/{dataset}/logs/import_detections/{source}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/import_detections/{source}.jsonl"
+    wildcard_constraints:
+        source="(?!simulated$).+",
+    resources:
+        mem_mb=scaled(1000),
+        runtime=scaled(10),
+    params:
+        split=test_split,
+    shell:
+        "python workflow_scripts/import_detections.py --detections {input.given:q} --dataset data/{wildcards.dataset}"
+        " --split {params.split} --out {output} > {log} 2>&1"

@@ -1,0 +1,43 @@
+rule evaluate:
+    input:
+        estimates="results/{dataset}/{run}/estimates.csv",
+        models="data/{dataset}/models_eval/models_info.json",
+        scenes=test_scenes,
+        targets="data/{dataset}/test_targets_bop19.json",
+    output:
+        "results/{dataset}/{run}/scores{protocol}.json",
+    log:
+        "results/{dataset}/logs/evaluate/{run}{protocol}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/evaluate/{run}{protocol}.jsonl"
+    wildcard_constraints:
+        protocol="(_[a-z0-9-]+)?",
+    threads: 4
+    resources:
+        mem_mb=scaled(2000),
+        runtime=scaled(60),
+    params:
+        protocol=protocol_of,
+        split=test_split,
+    shell:
+        "python workflow_scripts/evaluate.py --dataset data/{wildcards.dataset} --split {params.split}"
+        " --estimates {input.estimates} --protocol {params.protocol} --workers {threads} --out {output} > {log} 2>&1"
+
+
+rule dataset_scores:
+    input:
+        scores_of_runs,
+    output:
+        "results/{dataset}/scores.json",
+    log:
+        "results/{dataset}/logs/dataset_scores.log",
+    benchmark:
+        "results/{dataset}/benchmarks/dataset_scores.jsonl"
+    resources:
+        mem_mb=scaled(500),
+        runtime=scaled(5),
+    params:
+        detections=detection_source,
+    shell:
+        "python workflow_scripts/merge_scores.py --dataset {wildcards.dataset} --detections {params.detections}"
+        " --scores {input} --out {output} > {log} 2>&1"

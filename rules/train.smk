@@ -1,0 +1,25 @@
+rule train:
+    input:
+        models=models,
+        scenes=train_scenes,
+    output:
+        "results/{dataset}/{run}/model.ckpt",
+    log:
+        "results/{dataset}/logs/train/{run}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/train/{run}.jsonl"
+    threads: SETTINGS.train_threads
+    resources:
+        mem_mb=scaled(5000),
+        runtime=scaled(1440),
+        gpu=SETTINGS.gpus,
+        device=DEVICE,
+    params:
+        family=family,
+        overrides=training_overrides,
+        settings=training_digest,
+        scenes=train_folders,
+    shell:
+        "python workflow_scripts/train.py --family {params.family} --set {params.overrides:q}"
+        " --models data/{wildcards.dataset}/models --scenes {params.scenes}"
+        " --device {resources.device} --out {output} > {log} 2>&1"
