@@ -8,14 +8,18 @@ so that a killed program or a lost disk never leaves a half file under a valid n
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 class InputError(ValueError):
@@ -44,6 +48,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         remove(temporary)
+
+
+@contextlib.contextmanager
+def exclusive(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a lock beside `path`; wait for whoever holds it, such as an orphan of a killed run.
+
+    The kernel releases the lock when its holder ends, however it ends. The empty lock file stays.
+    """
+    lock = Path(path).with_name(f".{Path(path).name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("waiting for another run that is writing %s", path)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def remove(path: Path) -> None:

@@ -9,7 +9,7 @@ import lightning
 import torch
 
 from pose_models.datasets.bop import BopScene
-from pose_models.files import write_json
+from pose_models.files import exclusive, write_json
 from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
@@ -43,5 +43,6 @@ def train(
         stride = model.query_network.output_stride
         samples = CropSamples([BopScene(path) for path in scenes], meshes, spheres, settings, stride)
         samples.preload()
-        fit(model, samples, settings.train, folder, device, workers, gpus)
+        with exclusive(folder / "last.ckpt"):
+            fit(model, samples, settings.train, folder, device, workers, gpus)
     save_model(out, model)

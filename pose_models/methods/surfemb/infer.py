@@ -1,0 +1,237 @@
+"""Inference of SurfEmb: images and detections to estimates, resumable image by image."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pose_models import program
+from pose_models.datasets.bop import BopDataset, BopScene
+from pose_models.datasets.estimates import Estimates, write_estimates
+from pose_models.detections.coco import Detections, read_detections
+from pose_models.detections.filter import by_targets, check_dataset
+from pose_models.files import InputError, atomic_path, file_digest, json_digest
+from pose_models.images.colors import visualise_embedding
+from pose_models.images.crops import Crop
+from pose_models.meshes.mesh import load_mesh
+from pose_models.methods.partial import PartialResults
+from pose_models.methods.surfemb.config import InferSettings, SurfEmbSettings
+from pose_models.methods.surfemb.data import to_network
+from pose_models.methods.surfemb.estimate import PoseEstimate, Surface, estimate_pose
+from pose_models.methods.surfemb.model import SurfEmb, load_model
+from pose_models.methods.surfemb.network import rotate_four, rotate_four_back
+from pose_models.render.raycast import RayCaster
+
+INSPECTED = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class CropAnswer:
+    """The network's answer on one crop: image (H, H, 3) uint8, K (3, 3), mask_logits (H, H), queries (H, H, E)."""
+
+    image: NDArray[np.uint8]
+    K: NDArray[np.float64]
+    mask_logits: Tensor
+    queries: Tensor
+
+
+class Estimator:
+    """A trained model with the surfaces of its objects."""
+
+    def __init__(
+        self, model: SurfEmb, settings: InferSettings, dataset: BopDataset, surface_folder: Path, device: str
+    ) -> None:
+        self.model, self.settings, self.device = model.to(device), settings, device
+        self.dataset, self.surface_folder = dataset, surface_folder
+        self.diameters = {obj_id: info["diameter"] for obj_id, info in dataset.models_info().items()}
+        self.surfaces: dict[int, Surface] = {}
+
+    def surface(self, obj_id: int) -> Surface:
+        """Samples, keys and mesh of an object; computed once."""
+        if obj_id not in self.surfaces:
+            self.surfaces[obj_id] = self._load_surface(obj_id)
+        return self.surfaces[obj_id]
+
+    def _load_surface(self, obj_id: int) -> Surface:
+        index = self.model.object_index(obj_id)
+        sphere, network = self.model.spheres[obj_id], self.model.key_networks[index]
+        points, normals = read_surface(self.surface_folder / f"obj_{obj_id:06d}.npz", self.settings.surface_points)
+        center = torch.tensor(sphere.center, dtype=torch.float32)
+        with torch.no_grad():
+            keys = network(((points - center) / sphere.radius).to(self.device))
+        return Surface(
+            points=points.to(self.device),
+            normals=normals.to(self.device),
+            keys=keys,
+            key_function=network,
+            caster=RayCaster(load_mesh(self.dataset.model_path(obj_id))),
+            sphere=sphere,
+            diameter_mm=self.diameters[obj_id],
+        )
+
+    def answer(self, image: NDArray[np.uint8], K: NDArray[np.float64], obj_id: int, box: NDArray[Any]) -> CropAnswer:
+        """Run the network on the crop around a box (left, top, right, bottom) of an image with intrinsics K."""
+        crop = Crop.from_box(np.round(box), self.model.settings.crop.side, self.model.settings.crop.scale)
+        pixels = crop.warp(image).astype(np.uint8, copy=False)
+        inputs = to_network(pixels).to(self.device)
+        batch = rotate_four(inputs) if self.settings.rotation_ensemble else inputs[None]
+        index = torch.full((len(batch),), self.model.object_index(obj_id), device=self.device)
+        with torch.no_grad():
+            network = self.model.query_network
+            output = network.full_resolution(network(batch.to(memory_format=torch.channels_last), index))
+        turned_back = rotate_four_back(output) if self.settings.rotation_ensemble else output
+        mean = turned_back.mean(dim=0)
+        return CropAnswer(pixels, crop.intrinsics(K), mean[0], mean[1:].permute(1, 2, 0).contiguous())
+
+    def estimate(self, answer: CropAnswer, obj_id: int, rng: np.random.Generator) -> PoseEstimate | None:
+        """Pose of one crop."""
+        return estimate_pose(answer.mask_logits, answer.queries, answer.K, self.surface(obj_id), self.settings, rng)
+
+
+def read_surface(path: Path, limit: int = 0) -> tuple[Tensor, Tensor]:
+    """Surface samples: points (m, 3) mm and normals (m, 3), float32; the first `limit` of a random order if limit > 0.
+
+    Raises:
+        InputError: the file is missing or lacks an array.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: surface samples not found; run sample_surface.py first")
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = {"points", "normals"} - set(arrays.files)
+        if missing:
+            raise InputError(f"{path}: has no array '{sorted(missing)[0]}'; make the surface samples again")
+        points, normals = arrays["points"].astype(np.float32), arrays["normals"].astype(np.float32)
+    if limit and limit < len(points):
+        chosen = np.sort(np.random.default_rng(0).choice(len(points), limit, replace=False))
+        points, normals = points[chosen], normals[chosen]
+    return torch.from_numpy(points), torch.from_numpy(normals)
+
+
+def infer(
+    settings: SurfEmbSettings, checkpoint: Path, dataset_folder: Path, split: str, detections_file: Path,
+    surface_folder: Path, out: Path, device: str,
+) -> None:  # fmt: skip
+    """Estimate the pose of every detection of a target object and write `out` in BOP format.
+
+    A killed run continues at the image where it was. `inspect.npz` beside `out` holds crops, probabilities and
+    embeddings to look at.
+    """
+    model = load_model(checkpoint)
+    if model.settings.network != settings.network or model.settings.crop.side != settings.crop.side:
+        raise InputError(f"{checkpoint}: was trained with other network or crop settings than these")
+    dataset = BopDataset(dataset_folder)
+    detections = read_detections(detections_file)
+    check_dataset(detections, dataset, split, detections_file)
+    detections = by_targets(detections, dataset.targets()).sorted()
+    estimator = Estimator(model, settings.infer, dataset, surface_folder, device)
+    surfaces = [file_digest(surface_folder / f"obj_{i:06d}.npz") for i in np.unique(detections.obj_id).tolist()]
+    inputs = [settings.infer.digest(), file_digest(checkpoint), file_digest(detections_file), *surfaces]
+    partial = PartialResults(out, key=json_digest(inputs))
+    images = sorted(set(zip(detections.scene_id.tolist(), detections.im_id.tolist(), strict=True)))
+    inspected = set(np.linspace(0, len(detections) - 1, INSPECTED).astype(int).tolist())
+    scenes = {scene_id: dataset.scene(split, scene_id) for scene_id, _ in images}
+    with partial:
+        for scene_id, im_id in program.progress(images, "inference"):
+            name = f"{scene_id}/{im_id}"
+            if name not in partial.done:
+                rows = np.flatnonzero((detections.scene_id == scene_id) & (detections.im_id == im_id))
+                partial.add(name, _infer_image(estimator, scenes[scene_id], im_id, detections, rows))
+        records = [record for scene_id, im_id in images for record in partial.done[f"{scene_id}/{im_id}"]]
+        _write_inspection(out.parent / "inspect.npz", estimator, scenes, detections, sorted(inspected), records)
+        write_estimates(out, _to_estimates(records))
+    failed = sum(record["T"] is None for record in records)
+    print(f"{len(records)} detections, {failed} without a pose (left out of {out.name})")
+
+
+def _infer_image(
+    estimator: Estimator, scene: BopScene, im_id: int, detections: Detections, rows: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Records of one image's detections; `time` is the detector's plus all poses of the image."""
+    image, K = scene.rgb(im_id), scene.camera(im_id).K
+    records = []
+    for obj_id in np.unique(detections.obj_id[rows]).tolist():
+        estimator.surface(obj_id)  # keys and ray casters are made once and not timed
+    start = time.perf_counter()
+    for row in rows.tolist():
+        obj_id = int(detections.obj_id[row])
+        rng = np.random.default_rng([estimator.settings.seed, scene.scene_id, im_id, row])
+        answer = estimator.answer(image, K, obj_id, detections.bbox_ltrb[row])
+        found = estimator.estimate(answer, obj_id, rng)
+        records.append(
+            {
+                "row": row,
+                "ids": [scene.scene_id, im_id, obj_id],
+                "T": None if found is None else found.T_cam_obj.tolist(),
+                "score": None if found is None else found.score,
+            }
+        )
+    elapsed = time.perf_counter() - start + max(0.0, float(detections.time[rows[0]]))
+    return [record | {"time": elapsed} for record in records]
+
+
+def _to_estimates(records: Iterable[dict[str, Any]]) -> Estimates:
+    found = [record for record in records if record["T"] is not None]
+    ids = np.array([record["ids"] for record in found], dtype=np.int64).reshape(-1, 3)
+    T = np.array([record["T"] for record in found], dtype=np.float64).reshape(-1, 4, 4)
+    return Estimates(
+        scene_id=ids[:, 0],
+        im_id=ids[:, 1],
+        obj_id=ids[:, 2],
+        score=np.array([record["score"] for record in found], dtype=np.float64),
+        R=T[:, :3, :3],
+        t=T[:, :3, 3],
+        time=np.array([record["time"] for record in found], dtype=np.float64),
+    )
+
+
+def _write_inspection(
+    path: Path, estimator: Estimator, scenes: dict[int, BopScene], detections: Detections, rows: list[int],
+    records: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    """Crops with mask probability, queries and the keys rendered at the estimated pose, as arrays to draw."""
+    by_row = {record["row"]: record for record in records}
+    views: dict[str, list[Any]] = {}
+    for row in rows:
+        record = by_row[row]
+        scene_id, im_id, obj_id = record["ids"]
+        scene = scenes[scene_id]
+        answer = estimator.answer(scene.rgb(im_id), scene.camera(im_id).K, obj_id, detections.bbox_ltrb[row])
+        T = np.full((4, 4), np.nan) if record["T"] is None else np.array(record["T"])
+        view = {
+            "crop": answer.image,
+            "mask_prob": torch.sigmoid(answer.mask_logits).cpu().numpy(),
+            "query_vis": _colors(visualise_embedding(answer.queries.cpu().numpy())),
+            "key_vis": _key_colors(estimator.surface(obj_id), answer, T),
+            "K_crop": answer.K,
+            "T_est": T,
+            "index": np.array([scene_id, im_id, obj_id, np.nan if record["score"] is None else record["score"]]),
+        }
+        for name, value in view.items():
+            views.setdefault(name, []).append(value)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stacked: dict[str, Any] = {name: np.stack(values) for name, values in views.items()}
+        np.savez_compressed(stream, **stacked)
+
+
+def _key_colors(surface: Surface, answer: CropAnswer, T: NDArray[np.float64]) -> NDArray[np.uint8]:
+    side = answer.image.shape[0]
+    if not np.isfinite(T).all():
+        return np.zeros((side, side, 3), dtype=np.uint8)
+    hits = surface.caster.cast(answer.K, T, side, side)
+    normalised = (surface.caster.coordinates(hits) - np.asarray(surface.sphere.center)) / surface.sphere.radius
+    with torch.no_grad():
+        keys = surface.key_function(torch.as_tensor(normalised).to(surface.keys)).cpu().numpy()
+    colors = visualise_embedding(keys, mask=hits.mask, demean=surface.keys.mean(dim=0).cpu().numpy())
+    return np.asarray(_colors(colors) * hits.mask[:, :, None], dtype=np.uint8)
+
+
+def _colors(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.round(values * 255), dtype=np.uint8)
