@@ -1,0 +1,221 @@
+"""Where things are: settled bins and floating parts, and the cameras that look at them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose_models.geometry.transforms import from_rotation_translation, random_rotation
+from pose_models.meshes.mesh import Mesh
+from pose_models.render.scene import Body, Shape
+from pose_models.synthesis.appearance import Kind
+from pose_models.synthesis.config import SceneSettings
+from pose_models.synthesis.parts import merged
+from pose_models.synthesis.physics import settle
+
+Array = NDArray[np.float64]
+FLOOR_HALF_MM = 4000.0
+WALL_MM = 6.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """An object model as scenes need it: mesh, its shape for rendering, convex pieces for physics, diameter mm."""
+
+    obj_id: int
+    mesh: Mesh
+    shape: Shape
+    pieces: list[Mesh]
+    diameter_mm: float
+
+
+@dataclasses.dataclass
+class Arrangement:
+    """Bodies of a scene in the world, with what they are; `obj_ids` is None for all but parts."""
+
+    bodies: list[Body] = dataclasses.field(default_factory=list)
+    kinds: list[Kind] = dataclasses.field(default_factory=list)
+    obj_ids: list[int | None] = dataclasses.field(default_factory=list)
+    half_size_mm: tuple[float, float] = (0.0, 0.0)
+
+    def add(self, shape: Shape, T_world_obj: Array, kind: Kind, obj_id: int | None = None) -> None:
+        """Place a shape."""
+        self.bodies.append(Body(shape, T_world_obj))
+        self.kinds.append(kind)
+        self.obj_ids.append(obj_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A camera: K (3, 3), T_cam_world (4, 4) mm."""
+
+    K: Array
+    T_cam_world: Array
+
+
+def settled_bin(models: Mapping[int, Model], settings: SceneSettings, rng: np.random.Generator) -> Arrangement:
+    """Parts and foreign shapes in a bin, as physics left them; what fell out of the bin is left away."""
+    size = tuple(float(v) for v in rng.uniform(*settings.bin_size_mm, 2))
+    arrangement = Arrangement(half_size_mm=(size[0] / 2, size[1] / 2))
+    chosen: list[tuple[Shape, list[Mesh], Kind, int | None]] = []
+    for part_id in _draw_ids(models, settings, rng):
+        chosen.append((models[part_id].shape, models[part_id].pieces, "part", part_id))
+    for _ in range(rng.integers(settings.distractors[0], settings.distractors[1] + 1)):
+        mesh = distractor(rng)
+        chosen.append((Shape(mesh), [mesh], "distractor", None))
+    order = rng.permutation(len(chosen))
+    chosen = [chosen[index] for index in order]
+    poses = settle([pieces for _, pieces, _, _ in chosen], (size[0], size[1]), rng)
+    for (shape, _, kind, obj_id), T in zip(chosen, poses, strict=True):
+        if (np.abs(T[:2, 3]) < np.array(size) / 2).all() and T[2, 3] > 0:
+            arrangement.add(shape, T, kind, obj_id)
+    _add_bin(arrangement, float(rng.uniform(*settings.wall_height_mm)))
+    return arrangement
+
+
+def _draw_ids(models: Mapping[int, Model], settings: SceneSettings, rng: np.random.Generator) -> list[int]:
+    """Object ids of a scene's parts: all objects equally often, in random order."""
+    count = int(rng.integers(settings.instances[0], settings.instances[1] + 1))
+    ids = sorted(models)
+    rounds = [rng.permutation(ids) for _ in range(-(-count // len(ids)))]
+    return [int(obj_id) for obj_id in np.concatenate(rounds)[:count]]
+
+
+def _add_bin(arrangement: Arrangement, height: float) -> None:
+    far = FLOOR_HALF_MM
+    corners = np.array([[-far, -far, 0], [far, -far, 0], [far, far, 0], [-far, far, 0]])
+    arrangement.add(Shape(Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))), np.eye(4), "floor")
+    x, y = arrangement.half_size_mm
+    boxes = []
+    for sign in (-1, 1):
+        boxes.append(_box([WALL_MM, 2 * y + 2 * WALL_MM, height], [sign * (x + WALL_MM / 2), 0, height / 2]))
+        boxes.append(_box([2 * x, WALL_MM, height], [0, sign * (y + WALL_MM / 2), height / 2]))
+    arrangement.add(Shape(merged(boxes)), np.eye(4), "wall")
+
+
+def floating_parts(
+    models: Mapping[int, Model], settings: SceneSettings, focal_px: float, rng: np.random.Generator
+) -> Arrangement:
+    """Parts in any pose in front of a camera at the world's origin that looks along +z, and shapes between them.
+
+    Depth follows from the projected size asked for; centres keep some distance in the picture and may lie on its
+    border, spheres of half the diameter do not intersect.
+    """
+    arrangement = Arrangement()
+    placed: list[tuple[Array, float]] = []
+    for obj_id in _draw_ids(models, settings, rng):
+        model = models[obj_id]
+        T = _free_pose(model.diameter_mm, settings, focal_px, placed, rng)
+        if T is not None:
+            arrangement.add(model.shape, T, "part", obj_id)
+    typical = float(np.mean([model.diameter_mm for model in models.values()]))
+    for _ in range(rng.integers(settings.distractors[0], settings.distractors[1] + 1)):
+        mesh = distractor(rng, typical / 110)
+        T = _free_pose(typical * 0.7, settings, focal_px, placed, rng)
+        if T is not None:
+            arrangement.add(Shape(mesh), T, "distractor")
+    if rng.random() < 0.5:
+        _add_backdrop(arrangement, max(center[2] + radius for center, radius in placed), rng)
+    return arrangement
+
+
+def _free_pose(
+    diameter_mm: float,
+    settings: SceneSettings,
+    focal_px: float,
+    placed: list[tuple[Array, float]],
+    rng: np.random.Generator,
+) -> Array | None:
+    """A pose whose sphere meets none of those placed (and is added to them); None if forty tries fail."""
+    image = np.array([settings.width, settings.height])
+    for _ in range(40):
+        size_px = float(np.exp(rng.uniform(*np.log(settings.object_px))))
+        z = focal_px * diameter_mm / size_px
+        uv = (rng.random(2) - 0.5) * (image + 0.3 * size_px)
+        center = np.array([*(uv / focal_px * z), z])
+        radius = 0.45 * diameter_mm
+        apart = all(np.linalg.norm(center - other) > radius + r for other, r in placed)
+        clear = all(
+            np.linalg.norm(uv - other[:2] / other[2] * focal_px) > 0.35 * (size_px + 2 * r / other[2] * focal_px) / 2
+            for other, r in placed
+        )
+        if apart and clear:
+            placed.append((center, radius))
+            return from_rotation_translation(random_rotation(rng), center)
+    return None
+
+
+def _add_backdrop(arrangement: Arrangement, depth_mm: float, rng: np.random.Generator) -> None:
+    """A large tilted plane behind everything, so that parts cast shadows on something."""
+    far = 20 * depth_mm
+    corners = np.array([[-far, -far, 0], [far, -far, 0], [far, far, 0], [-far, far, 0]])
+    tilt, turn = rng.uniform(0, 0.9), rng.uniform(0, 2 * np.pi)
+    z = np.array([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), -np.cos(tilt)])
+    T = from_rotation_translation(_frame_of(z), [0, 0, depth_mm * rng.uniform(1.1, 1.6)])
+    arrangement.add(Shape(Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))), T, "floor")
+
+
+def _frame_of(z: Array) -> Array:
+    """A rotation (3, 3) whose third column is the unit vector z."""
+    x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [1.0, 0.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def intrinsics(K_sensor: Array, settings: SceneSettings, rng: np.random.Generator) -> Array:
+    """Intrinsics of a picture: the sensor's focal lengths, scaled, the principal point in the picture's middle."""
+    scale = rng.uniform(*settings.focal_scale)
+    K = np.eye(3)
+    K[0, 0], K[1, 1] = K_sensor[0, 0] * scale, K_sensor[1, 1] * scale
+    K[:2, 2] = (settings.width - 1) / 2, (settings.height - 1) / 2
+    return K
+
+
+def camera_above(arrangement: Arrangement, settings: SceneSettings, rng: np.random.Generator) -> Array:
+    """T_cam_world (4, 4) of a camera above the bin that looks at a point among the parts, its roll drawn too."""
+    target = np.array([*(rng.uniform(-0.35, 0.35, 2) * arrangement.half_size_mm), 15.0])
+    low, high = np.sin(np.radians(settings.elevation_deg))
+    sine, azimuth = rng.uniform(low, high), rng.uniform(0, 2 * np.pi)  # uniform on the sphere
+    cosine = np.sqrt(1 - sine**2)
+    back = np.array([cosine * np.cos(azimuth), cosine * np.sin(azimuth), sine])
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+    down = np.cross(-back, right)
+    roll = rng.normal(0, np.radians(12)) if settings.look == "test" else rng.uniform(0, 2 * np.pi)
+    x, y = np.cos(roll) * right + np.sin(roll) * down, -np.sin(roll) * right + np.cos(roll) * down
+    R = np.stack([x, y, -back])
+    position = target + rng.uniform(*settings.distance_mm) * back
+    return from_rotation_translation(R, -R @ position)
+
+
+def distractor(rng: np.random.Generator, scale: float = 1.0) -> Mesh:
+    """A convex foreign shape of 30 to 80 mm times `scale`: box, cylinder, cone, ellipsoid or prism, centred."""
+    size = rng.uniform(15, 75, 3) * scale * rng.uniform(0.5, 1)
+    kind = int(rng.integers(0, 4))
+    if kind == 0:
+        return _box(size, [0, 0, 0])
+    unit = _unit_shape(kind)
+    return Mesh(unit.vertices * size, unit.faces)
+
+
+@functools.cache
+def _unit_shape(kind: int) -> Mesh:
+    from manifold3d import Manifold
+
+    solid = {
+        1: lambda: Manifold.cylinder(1, 0.5, 0.5, 32, True),
+        2: lambda: Manifold.cylinder(1, 0.5, 0.15, 32, True),
+        3: lambda: Manifold.sphere(0.5, 32),
+    }[kind]()
+    raw = solid.to_mesh()
+    return Mesh(np.asarray(raw.vert_properties, dtype=np.float64)[:, :3], np.asarray(raw.tri_verts, dtype=np.int64))
+
+
+def _box(size: Array | list[float], center: Array | list[float]) -> Mesh:
+    corners = np.array([[i, j, k] for i in (-0.5, 0.5) for j in (-0.5, 0.5) for k in (-0.5, 0.5)])
+    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]]
+    faces += [[2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+    return Mesh(corners * np.asarray(size) + center, np.array(faces))

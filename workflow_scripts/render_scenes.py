@@ -1,0 +1,50 @@
+"""Render one synthetic scene folder in BOP layout: bins settled by physics, or floating parts."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pose_models import program
+from pose_models.files import InputError, atomic_path
+from pose_models.settings import parse_overrides, validate
+from pose_models.synthesis.config import PRESETS, SceneSettings
+from pose_models.synthesis.scenes import load_models, sensor_intrinsics, write_scene
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Render into a folder beside the final one, then rename it."""
+    out = Path(arguments.out)
+    number = re.search(r"(\d+)$", out.name)
+    if number is None:
+        raise InputError(f"--out {out}: the folder's name must end in the scene's number, such as 000001 or shard_0001")
+    if arguments.images < 1:
+        raise InputError(f"--images {arguments.images}: at least one image is needed")
+    values = PRESETS[arguments.look] | parse_overrides(arguments.set)
+    settings = validate(SceneSettings, values, "--set")
+    models_folder = Path(arguments.models)
+    collision = Path(arguments.collision or models_folder.with_name("models_collision"))
+    models = load_models(models_folder, collision)
+    K = sensor_intrinsics(arguments.camera)
+    with atomic_path(out) as folder:
+        write_scene(folder, models, K, settings, arguments.seed, int(number[1]), arguments.images)
+    print(f"wrote {out}: {arguments.images} images")
+
+
+if __name__ == "__main__":
+    parser = program.parser(__doc__)
+    parser.add_argument("--models", required=True, help="folder of obj_*.ply, mm")
+    parser.add_argument("--collision", help="folder of convex pieces for physics; default: models_collision beside it")
+    parser.add_argument("--camera", required=True, help="camera.json of the dataset: focal lengths")
+    parser.add_argument("--look", choices=sorted(PRESETS), default="train", help="named set of defaults")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the look")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the dataset's seed; scene number and image number add to it"
+    )
+    parser.add_argument("--images", type=int, default=25, help="number of images")
+    parser.add_argument("--out", required=True, help="scene folder; its name ends in the scene's number")
+    program.run(main, parser)
