@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.files import InputError, atomic_path
+from pose_models.meshes.ply import read_ply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,25 +45,39 @@ def load_mesh(path: str | Path, scale: float = 1.0) -> Mesh:
     Raises:
         InputError: missing or unreadable file, no faces, faces that name missing vertices, non-finite vertices.
     """
-    import trimesh
-
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: mesh not found")
-    try:
-        loaded = trimesh.load(path, process=False, force="mesh", skip_materials=True)
-    except Exception as error:  # trimesh raises whatever its parsers meet
-        raise InputError(f"{path}: unreadable mesh ({error}); export it again") from None
-    vertices = np.asarray(getattr(loaded, "vertices", np.zeros((0, 3))), dtype=np.float64) * scale
-    faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), dtype=np.int64).reshape(-1, 3)
+    vertices, faces, colors = _read(path)
+    vertices = vertices * scale
     if len(faces) == 0:
         raise InputError(f"{path}: 0 faces; re-export the model with triangles")
     if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
         raise InputError(f"{path}: non-finite vertices or faces that name missing ones; re-export the model")
+    return Mesh(vertices, faces, colors)
+
+
+def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8] | None]:
+    """Vertices (V, 3), faces (F, 3), colours (V, 3) or None; PLY files of triangles need no mesh library."""
+    if path.suffix.lower() == ".ply":
+        try:
+            vertices, faces, colors = read_ply(path)
+            if faces.shape[1] == 3:
+                return vertices, faces, colors
+        except InputError:
+            pass  # polygons of several sizes, say: the library knows more dialects
+    import trimesh
+
+    try:
+        loaded = trimesh.load(path, process=False, force="mesh", skip_materials=True)
+    except Exception as error:  # trimesh raises whatever its parsers meet
+        raise InputError(f"{path}: unreadable mesh ({error}); export it again") from None
+    vertices = np.asarray(getattr(loaded, "vertices", np.zeros((0, 3))), dtype=np.float64)
+    faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), dtype=np.int64).reshape(-1, 3)
     colors = None
     if getattr(loaded.visual, "kind", None) == "vertex":
         colors = np.asarray(loaded.visual.vertex_colors, dtype=np.uint8)[:, :3]
-    return Mesh(vertices, faces, colors)
+    return vertices, faces, colors
 
 
 def save_ply(path: str | Path, mesh: Mesh) -> None:

@@ -1,0 +1,97 @@
+"""The protocols by name, and what every `scores.json` says whatever its protocol.
+
+A protocol is a function of a world and result files that yields one dictionary per file, the reference's own keys at
+its top. Several files share renders and reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pose_models.datasets.estimates import Estimates, read_estimates
+from pose_models.evaluation.world import World
+from pose_models.files import InputError, file_digest, json_digest
+
+Scores = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultFile:
+    """One file of pose estimates."""
+
+    path: Path
+    estimates: Estimates
+
+    @classmethod
+    def read(cls, path: Path) -> ResultFile:
+        """Read and check a result file."""
+        return cls(path, read_estimates(path))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How to score: processes, a wrapper of iterables that shows progress, and options of single protocols."""
+
+    workers: int = 1
+    progress: Callable[[Iterable[Any], str, int], Iterable[Any]] = lambda items, _label, _total: items
+    analysis: bool = True
+    strict: bool = False
+
+
+Protocol = Callable[[World, Sequence[ResultFile], Run], list[Scores]]
+
+_MODULES = {
+    "bop19": "pose_models.evaluation.bop19",
+    "bop24": "pose_models.evaluation.bop24",
+    "classic": "pose_models.evaluation.classic",
+    "ycbv-auc": "pose_models.evaluation.auc",
+    "silhouette": "pose_models.evaluation.silhouette",
+}
+NAMES = (*_MODULES, "coco")
+
+
+def protocol(name: str) -> Protocol:
+    """The function of a protocol that scores pose estimates."""
+    function: Protocol = importlib.import_module(_MODULES[name]).scores
+    return function
+
+
+def score_files(world: World, name: str, paths: Sequence[Path], run: Run) -> list[Scores]:
+    """Scores of pose result files under one protocol, with what belongs into every `scores.json`."""
+    files = [ResultFile.read(path) for path in paths]
+    if name != "coco" and not world.facts.entry.public_ground_truth and world.facts.split.startswith("test"):
+        first = next(iter(world.targets), None)
+        if first and not (world.scene(first[0]).path / "scene_gt.json").exists():
+            raise InputError(
+                f"{world.dataset.root}: the ground truth of {world.facts.split} is not published; "
+                "submit the file to the BOP server, or evaluate another --split"
+            )
+    common = {"dataset": world.facts.name, "split": world.facts.split, "models": world.models}
+    return [
+        {"protocol": name, **common, "estimates": str(file.path), **scores, "inputs": input_digests(world, file.path)}
+        for file, scores in zip(files, protocol(name)(world, files, run), strict=True)
+    ]
+
+
+def input_digests(world: World, path: Path) -> dict[str, Any]:
+    """SHA-256 of the result file, and digests of what it was compared with."""
+    root = world.dataset.root
+    names = [f"{world.models}/models_info.json"]
+    names += [file.name for file in sorted(root.glob(f"{world.facts.split.split('_')[0]}_targets_bop*.json"))]
+    annotations = {
+        str(scene): [
+            file_digest(file)
+            for file in sorted(world.scene(scene).path.glob("scene_*.json"))
+            if file.name in ("scene_gt.json", "scene_gt_info.json", "scene_camera.json")
+        ]
+        for scene in world.scene_ids
+    }
+    return {
+        path.name: file_digest(path),
+        **{name: file_digest(root / name) for name in names},
+        "annotations": json_digest(annotations),
+    }
