@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -35,13 +36,22 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"wrote {out}: {arguments.images} images")
 
 
+def settings_help() -> str:
+    """One line per scene setting: name, default of the look `train`, meaning."""
+    fields = SceneSettings.model_fields.items()
+    lines = [f"  {name}={json.dumps(field.default)}: {field.description}" for name, field in fields]
+    return "settings (defaults of the look `train`):\n" + "\n".join(lines)
+
+
 if __name__ == "__main__":
     parser = program.parser(__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = settings_help()
     parser.add_argument("--models", required=True, help="folder of obj_*.ply, mm")
     parser.add_argument("--collision", help="folder of convex pieces for physics; default: models_collision beside it")
     parser.add_argument("--camera", required=True, help="camera.json of the dataset: focal lengths")
     parser.add_argument("--look", choices=sorted(PRESETS), default="train", help="named set of defaults")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the look")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change a setting of the look")
     parser.add_argument(
         "--seed", type=int, default=0, help="the dataset's seed; scene number and image number add to it"
     )
