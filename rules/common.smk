@@ -8,9 +8,16 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# Programs are started by the name `python`: it has to be the one that runs Snakemake, here and on a cluster's nodes.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]))
+# Programs are started by the name `python`: it has to be the one that runs Snakemake, here and on a cluster's nodes,
+# and they have to find the package that lies beside this Snakefile.
 sys.path.insert(0, str(workflow.basedir))
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
+    PYTHONPATH=str(workflow.basedir),
+)
+# Threads that wait must not spin: with as many threads as cores and a process that loads samples beside them, or any
+# other load on the machine, training took ten times as long.
+os.environ.update(OMP_WAIT_POLICY="PASSIVE")
 
 from pose_models.files import InputError, json_digest
 from pose_models.settings import did_you_mean, flatten
@@ -53,6 +60,11 @@ def scaled(amount):
         return amount * attempt
 
     return resource
+
+
+def loaders(wildcards, threads):
+    """Processes that load training samples, beside the one that trains."""
+    return max(1, threads - 1)
 
 
 def take_run_lock():
@@ -164,10 +176,8 @@ def scene_digest(wildcards):
 
 
 def scene_seed(wildcards):
-    """Seed of a scene folder, from its number, so that more folders keep the old ones."""
-    number = int(wildcards.get("scene", wildcards.get("shard")))
-    split = 1 if wildcards.get("split") == "test" else 0
-    return (2 * SETTINGS.dataset(wildcards.dataset).seed + split) * 1_000_000 + number
+    """Seed of the scene folders of a split; the program adds the folder's number, so that more folders keep the old."""
+    return 2 * SETTINGS.dataset(wildcards.dataset).seed + (wildcards.get("split") == "test")
 
 
 def dataset_seed(wildcards):

@@ -14,6 +14,7 @@ rule train:
         runtime=scaled(1440),
         gpu=SETTINGS.gpus,
         device=DEVICE,
+        loaders=loaders,
     params:
         family=family,
         overrides=training_overrides,
@@ -22,4 +23,5 @@ rule train:
     shell:
         "python workflow_scripts/train.py --family {params.family} --set {params.overrides:q}"
         " --models data/{wildcards.dataset}/models --scenes {params.scenes}"
-        " --device {resources.device} --out {output} > {log} 2>&1"
+        " --device {resources.device} --gpus {resources.gpu} --workers {resources.loaders}"
+        " --out {output} > {log} 2>&1"
