@@ -31,7 +31,7 @@ def adi(points: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> 
 
     # Distances do not change under a common motion: the tree stays in the object frame and is built once per model.
     moved = (points @ R_gt.T + (t_gt - t_est)) @ R_est
-    return float(cKDTree(points).query(moved)[0].mean())
+    return float(np.mean(cKDTree(points).query(moved)[0]))
 
 
 def proj(points: Array, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> float:

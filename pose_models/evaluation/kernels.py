@@ -1,16 +1,17 @@
 """Compiled inner loops of the evaluation: MSSD, MSPD, the visible surface discrepancy and greedy matching.
 
 Typed functions around each loop are what other modules call. `python -m pose_models.evaluation.kernels` compiles all
-loops into their cache ahead of use; otherwise the first import does it (some seconds, once per checkout).
+loops ahead of use; otherwise the first call does it (some seconds, once per checkout).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from pose_models.compiled import carray, compile_all, contiguous, kernel
 
 Array = NDArray[np.float64]
 Depth = NDArray[np.float32]
@@ -18,12 +19,17 @@ Depth = NDArray[np.float32]
 
 def mssd(points: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array, symmetries: Array) -> float:
     """Smallest, over symmetries (S, 4, 4), of the largest distance in mm of points (N, 3) between two poses."""
-    return float(_mssd(points, R_est, t_est, R_gt, t_gt, symmetries))
+    poses = contiguous(R_est), contiguous(t_est), contiguous(R_gt), contiguous(t_gt)
+    return float(_mssd(contiguous(points), len(points), *poses, contiguous(symmetries), len(symmetries), np.empty(9)))
 
 
 def mspd(points: Array, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array, symmetries: Array) -> float:
     """Smallest, over symmetries (S, 4, 4), of the largest pixel distance of points (N, 3); K upper-triangular."""
-    return float(_mspd(points, K, R_est, t_est, R_gt, t_gt, symmetries))
+    poses = contiguous(R_est), contiguous(t_est), contiguous(R_gt), contiguous(t_gt)
+    scratch = np.empty((len(points), 2)), np.empty(12)
+    return float(
+        _mspd(contiguous(points), len(points), contiguous(K), *poses, contiguous(symmetries), len(symmetries), *scratch)
+    )
 
 
 def surface_counts(
@@ -40,15 +46,19 @@ def surface_counts(
     Args:
         est, gt: depth (h, w) float32 mm of the model at the two poses with the column and row of its first pixel; the
             patches lie inside the image.
-        depth_test: (H, W) float32 mm; delta_mm: tolerance of the visibility test.
-        unit_mm: length by which surface distances are divided before they are compared with taus (T,), ascending.
+        depth_test: (H, W) float32 mm, C order; delta_mm: tolerance of the visibility test.
+        K: (3, 3); unit_mm: length by which surface distances are divided before they are compared with taus (T,),
+            ascending.
 
     Returns:
         (T + 4,): for every tau the pixels of the common visible part whose distance is >= tau; then the pixels of the
         common visible part, of the joint visible part, of the common silhouette, of the joint silhouette.
     """
     counts = np.zeros(len(taus) + 4, dtype=np.int64)
-    _surface_counts(*est, *gt, depth_test, K, delta_mm, unit_mm, taus, counts)
+    scratch = np.empty(depth_test.shape[1]), np.zeros(len(taus) + 1, dtype=np.int64)
+    a, b = ((depth, *depth.shape, x, y) for depth, x, y in (est, gt))
+    scene = depth_test, *depth_test.shape, contiguous(K)
+    _surface_counts(*a, *b, *scene, delta_mm, unit_mm, contiguous(taus), len(taus), *scratch, counts)
     return counts
 
 
@@ -64,32 +74,39 @@ def match(errors: Array, thresholds: Array, valid: NDArray[np.bool_]) -> NDArray
         (K, T, G): position of the estimate matched to each ground truth, or -1.
     """
     matched = np.full((*thresholds.shape, len(valid)), -1, dtype=np.int32)
-    _match(np.ascontiguousarray(errors), thresholds, valid, matched)
+    flags = np.ascontiguousarray(valid)
+    _match(contiguous(errors), *errors.shape, contiguous(thresholds), thresholds.shape[1], flags, matched)
     return matched
 
 
-@numba.njit("f8(f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[::1], f8[:,:,::1])", cache=True, error_model="numpy")
-def _mssd(points: Any, R_est: Any, t_est: Any, R_gt: Any, t_gt: Any, symmetries: Any) -> float:  # pragma: no cover
+@kernel("f8", "f8*", "i8", "f8*", "f8*", "f8*", "f8*", "f8*", "i8", "f8*")
+def _mssd(
+    points_: Any, count: int, R_est_: Any, t_est: Any, R_gt_: Any, t_gt: Any, symmetries_: Any, symmetry_count: int,
+    work: Any,
+) -> float:  # fmt: skip # pragma: no cover - compiled
+    points, symmetries = carray(points_, (count, 3)), carray(symmetries_, (symmetry_count, 4, 4))
+    R_est, R_gt, A = carray(R_est_, (3, 3)), carray(R_gt_, (3, 3)), carray(work, (3, 3))
     best = np.inf
     last = 0  # the farthest point under the symmetry before is likely far again: it ends most loops at once
-    A = np.empty((3, 3))
-    b = np.empty(3)
-    for s in range(symmetries.shape[0]):
+    for s in range(symmetry_count):
+        bx, by, bz = t_est[0] - t_gt[0], t_est[1] - t_gt[1], t_est[2] - t_gt[2]
+        for m in range(3):
+            bx -= R_gt[0, m] * symmetries[s, m, 3]
+            by -= R_gt[1, m] * symmetries[s, m, 3]
+            bz -= R_gt[2, m] * symmetries[s, m, 3]
         for i in range(3):
-            b[i] = t_est[i] - t_gt[i]
             for k in range(3):
-                b[i] -= R_gt[i, k] * symmetries[s, k, 3]
                 A[i, k] = R_est[i, k]
                 for m in range(3):
                     A[i, k] -= R_gt[i, m] * symmetries[s, m, k]
         largest = -1.0
         farthest = last
-        for n in range(-1, points.shape[0]):
+        for n in range(-1, count):
             p = last if n < 0 else n
             x, y, z = points[p, 0], points[p, 1], points[p, 2]
-            dx = A[0, 0] * x + A[0, 1] * y + A[0, 2] * z + b[0]
-            dy = A[1, 0] * x + A[1, 1] * y + A[1, 2] * z + b[1]
-            dz = A[2, 0] * x + A[2, 1] * y + A[2, 2] * z + b[2]
+            dx = A[0, 0] * x + A[0, 1] * y + A[0, 2] * z + bx
+            dy = A[1, 0] * x + A[1, 1] * y + A[1, 2] * z + by
+            dz = A[2, 0] * x + A[2, 1] * y + A[2, 2] * z + bz
             square = dx * dx + dy * dy + dz * dz
             if square > largest:
                 largest = square
@@ -98,17 +115,17 @@ def _mssd(points: Any, R_est: Any, t_est: Any, R_gt: Any, t_gt: Any, symmetries:
                     break
         last = farthest
         best = min(best, largest)
-    return np.sqrt(best)
+    return np.sqrt(best)  # type: ignore[no-any-return]
 
 
-@numba.njit(
-    "f8(f8[:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[::1], f8[:,:,::1])", cache=True, error_model="numpy"
-)
+@kernel("f8", "f8*", "i8", "f8*", "f8*", "f8*", "f8*", "f8*", "f8*", "i8", "f8*", "f8*")
 def _mspd(
-    points: Any, K: Any, R_est: Any, t_est: Any, R_gt: Any, t_gt: Any, symmetries: Any
-) -> float:  # pragma: no cover
-    count = points.shape[0]
-    uv = np.empty((count, 2))
+    points_: Any, count: int, K_: Any, R_est_: Any, t_est: Any, R_gt_: Any, t_gt: Any, symmetries_: Any,
+    symmetry_count: int, uv_: Any, work: Any,
+) -> float:  # fmt: skip # pragma: no cover - compiled
+    points, symmetries = carray(points_, (count, 3)), carray(symmetries_, (symmetry_count, 4, 4))
+    R_est, R_gt, K = carray(R_est_, (3, 3)), carray(R_gt_, (3, 3)), carray(K_, (3, 3))
+    uv, M = carray(uv_, (count, 2)), carray(work, (3, 4))
     fx, skew, cx, fy, cy = K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
     for p in range(count):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
@@ -119,8 +136,7 @@ def _mspd(
         uv[p, 1] = fy * yc / zc + cy
     best = np.inf
     last = 0
-    M = np.empty((3, 4))
-    for s in range(symmetries.shape[0]):
+    for s in range(symmetry_count):
         for i in range(3):
             for k in range(4):
                 M[i, k] = t_gt[i] if k == 3 else 0.0
@@ -144,35 +160,22 @@ def _mspd(
                     break
         last = farthest
         best = min(best, largest)
-    return np.sqrt(best)
+    return np.sqrt(best)  # type: ignore[no-any-return]
 
 
-@numba.njit(
-    "void(f4[:,::1], i8, i8, f4[:,::1], i8, i8, f4[:,::1], f8[:,::1], f8, f8, f8[::1], i8[::1])",
-    cache=True,
-    error_model="numpy",
-)
+@kernel(
+    "void", "f4*", "i8", "i8", "i8", "i8", "f4*", "i8", "i8", "i8", "i8", "f4*", "i8", "i8", "f8*", "f8", "f8",
+    "f8*", "i8", "f8*", "i8*", "i8*",
+)  # fmt: skip
 def _surface_counts(
-    est: Any,
-    ex: int,
-    ey: int,
-    gt: Any,
-    gx: int,
-    gy: int,
-    test: Any,
-    K: Any,
-    delta: float,
-    unit: float,
-    taus: Any,
-    counts: Any,
-) -> None:  # pragma: no cover
-    steps = len(taus)
-    reached = np.zeros(steps + 1, dtype=np.int64)
+    est_: Any, eh: int, ew: int, ex: int, ey: int, gt_: Any, gh: int, gw: int, gx: int, gy: int,
+    test_: Any, height: int, width: int, K_: Any, delta: float, unit: float,
+    taus: Any, steps: int, squares: Any, reached: Any, counts: Any,
+) -> None:  # fmt: skip # pragma: no cover - compiled
+    est, gt, test = carray(est_, (eh, ew)), carray(gt_, (gh, gw)), carray(test_, (height, width))
+    K = carray(K_, (3, 3))
     common, joint, common_all, joint_all = 0, 0, 0, 0
-    eh, ew = est.shape
-    gh, gw = gt.shape
     left, right = min(ex, gx), max(ex + ew, gx + gw)
-    squares = np.empty(max(right - left, 0))
     for i in range(left, right):
         squares[i - left] = ((i - K[0, 2]) / K[0, 0]) ** 2
     tolerance = np.float32(delta)
@@ -203,20 +206,28 @@ def _surface_counts(
                     k += 1
                 reached[k] += 1
     above = 0
-    for k in range(steps - 1, -1, -1):
+    for n in range(steps):
+        k = steps - 1 - n
         above += reached[k + 1]
         counts[k] = above
-    counts[steps], counts[steps + 1], counts[steps + 2], counts[steps + 3] = common, joint, common_all, joint_all
+    counts[steps] = common
+    counts[steps + 1] = joint
+    counts[steps + 2] = common_all
+    counts[steps + 3] = joint_all
 
 
-@numba.njit("void(f8[:,:,::1], f8[:,::1], b1[::1], i4[:,:,::1])", cache=True)
-def _match(errors: Any, thresholds: Any, valid: Any, matched: Any) -> None:  # pragma: no cover
-    for k in range(thresholds.shape[0]):
-        for t in range(thresholds.shape[1]):
-            for e in range(errors.shape[1]):
+@kernel("void", "f8*", "i8", "i8", "i8", "f8*", "i8", "u1*", "i4*")
+def _match(
+    errors_: Any, kinds: int, estimates: int, truths: int, thresholds_: Any, steps: int, valid: Any, matched_: Any
+) -> None:  # pragma: no cover - compiled
+    errors, thresholds = carray(errors_, (kinds, estimates, truths)), carray(thresholds_, (kinds, steps))
+    matched = carray(matched_, (kinds, steps, truths))
+    for k in range(kinds):
+        for t in range(steps):
+            for e in range(estimates):
                 best = -1
-                for g in range(errors.shape[2]):
-                    if valid[g] and matched[k, t, g] < 0 and (best < 0 or errors[k, e, g] < errors[k, e, best]):
+                for g in range(truths):
+                    if valid[g] != 0 and matched[k, t, g] < 0 and (best < 0 or errors[k, e, g] < errors[k, e, best]):
                         best = g
                 if best >= 0 and errors[k, e, best] < thresholds[k, t]:
                     matched[k, t, best] = e
@@ -225,4 +236,4 @@ def _match(errors: Any, thresholds: Any, valid: Any, matched: Any) -> None:  # p
 if __name__ == "__main__":
     from pose_models.render import rasterize
 
-    print(f"compiled: {__name__} and {rasterize.__name__}")
+    print(f"compiled for {rasterize.__name__} and evaluation: " + ", ".join(compile_all()))

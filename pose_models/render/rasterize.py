@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pose_models.compiled import carray, compile_all, kernel
 from pose_models.meshes.mesh import Mesh
 from pose_models.render.visibility import DepthPatch
 
@@ -70,7 +70,10 @@ def rasterize(
     right, bottom = np.clip(high, [window.left, window.top], [window.right, window.bottom]).astype(int)
     depth = np.zeros((max(bottom - top, 0), max(right - left, 0)), dtype=np.float32)
     if depth.size:
-        _fill(uv, faces, left + pixel_center, top + pixel_center, depth)
+        inverse = np.zeros(depth.shape)
+        faces = np.ascontiguousarray(faces, dtype=np.int64)
+        origin = left + pixel_center, top + pixel_center
+        _fill(uv, faces, len(uv), len(faces), *origin, inverse, depth, *depth.shape)
     return DepthPatch(depth, int(left), int(top))
 
 
@@ -82,7 +85,7 @@ def transform(vertices: Array, R: ArrayLike, t: ArrayLike) -> Array:
 def project_inverse(points: Array, K: ArrayLike) -> Array:
     """(V, 3): pixel coordinates u, v and 1 / z of points (V, 3) in the camera frame, z > 0."""
     K = np.asarray(K, dtype=np.float64)
-    result = np.empty_like(points)
+    result = np.empty((len(points), 3))
     inverse = 1.0 / points[:, 2]
     result[:, 0] = (points[:, 0] * K[0, 0] + points[:, 1] * K[0, 1]) * inverse + K[0, 2]
     result[:, 1] = points[:, 1] * K[1, 1] * inverse + K[1, 2]
@@ -115,12 +118,15 @@ def _cut(a: Array, b: Array, near: float) -> Array:
     return np.asarray(points)
 
 
-@numba.njit("void(f8[:,::1], i8[:,::1], f8, f8, f4[:,::1])", cache=True, error_model="numpy", fastmath={"contract"})
-def _fill(uv: Any, faces: Any, u0: float, v0: float, depth: Any) -> None:  # pragma: no cover - compiled
-    """Fill `depth` (h, w); pixel (0, 0) is sampled at (u0, v0). `uv` (V, 3) holds u, v, 1/z, linear in the image."""
-    height, width = depth.shape
-    inverse = np.zeros((height, width))
-    for f in range(faces.shape[0]):
+@kernel("void", "f8*", "i8*", "i8", "i8", "f8", "f8", "f8*", "f4*", "i8", "i8")
+def _fill(
+    uv_: Any, faces_: Any, vertex_count: int, face_count: int, u0: float, v0: float,
+    inverse_: Any, depth_: Any, height: int, width: int,
+) -> None:  # fmt: skip # pragma: no cover - compiled
+    """Fill depth (h, w) and 1/depth; pixel (0, 0) is sampled at (u0, v0). uv (V, 3) holds u, v, 1/z."""
+    uv, faces = carray(uv_, (vertex_count, 3)), carray(faces_, (face_count, 3))
+    inverse, depth = carray(inverse_, (height, width)), carray(depth_, (height, width))
+    for f in range(face_count):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         au, av = uv[a, 0] - u0, uv[a, 1] - v0
         bu, bv = uv[b, 0] - u0, uv[b, 1] - v0
@@ -155,4 +161,4 @@ def _fill(uv: Any, faces: Any, u0: float, v0: float, depth: Any) -> None:  # pra
 
 
 if __name__ == "__main__":
-    print("rasteriser compiled")
+    print("compiled: " + ", ".join(compile_all()))
