@@ -204,15 +204,12 @@ class WorkflowSettings(Settings):
         return flatten({k: v for k, v in self.runs[run].set.items() if k in sections})
 
     def inference_digest(self, run: str) -> str:
-        """Digest of a run's settings of inference: inference is repeated when it changes."""
-        sections = FAMILIES[self.runs[run].family].train_sections
-        settings = self.runs[run].settings().model_dump(mode="json")
-        return json_digest({k: v for k, v in settings.items() if k not in sections})
+        """Digest of all settings of a run: inference is repeated when it changes."""
+        return json_digest({"family": self.runs[run].family, **self.runs[run].settings().model_dump(mode="json")})
 
     def inference_overrides(self, run: str) -> list[str]:
-        """`key=value` strings for `infer.py --set`."""
-        sections = FAMILIES[self.runs[run].family].train_sections
-        return flatten({k: v for k, v in self.runs[run].set.items() if k not in sections})
+        """`key=value` strings for `infer.py --set`; with those of training, for the checkpoint has to fit."""
+        return flatten(self.runs[run].set)
 
     def checkpoint_run(self, dataset: str, run: str) -> str:
         """The run whose checkpoint `run` uses: the first one of the dataset that would be trained the same way."""
