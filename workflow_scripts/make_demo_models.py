@@ -12,7 +12,8 @@ from pose_models import program
 from pose_models.files import write_json
 from pose_models.meshes.bounds import model_info
 from pose_models.meshes.mesh import save_ply
-from pose_models.synthesis.parts import demo_parts, merged
+from pose_models.meshes.shapes import merged
+from pose_models.synthesis.parts import demo_parts
 
 CAMERA = {"cx": 319.5, "cy": 239.5, "depth_scale": 0.1, "fx": 620.0, "fy": 620.0, "height": 480, "width": 640}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 
 from pose_models.geometry.transforms import from_rotation_translation, random_rotation
 from pose_models.meshes.mesh import Mesh
+from pose_models.meshes.shapes import box, cylinder, ellipsoid, merged
 from pose_models.render.scene import Body, Shape
 from pose_models.synthesis.appearance import Kind
 from pose_models.synthesis.config import SceneSettings
-from pose_models.synthesis.parts import merged
 from pose_models.synthesis.physics import settle
 
 Array = NDArray[np.float64]
@@ -92,8 +91,8 @@ def _add_bin(arrangement: Arrangement, height: float) -> None:
     x, y = arrangement.half_size_mm
     boxes = []
     for sign in (-1, 1):
-        boxes.append(_box([WALL_MM, 2 * y + 2 * WALL_MM, height], [sign * (x + WALL_MM / 2), 0, height / 2]))
-        boxes.append(_box([2 * x, WALL_MM, height], [0, sign * (y + WALL_MM / 2), height / 2]))
+        boxes.append(box([WALL_MM, 2 * y + 2 * WALL_MM, height], [sign * (x + WALL_MM / 2), 0, height / 2]))
+        boxes.append(box([2 * x, WALL_MM, height], [0, sign * (y + WALL_MM / 2), height / 2]))
     arrangement.add(Shape(merged(boxes)), np.eye(4), "wall")
 
 
@@ -192,30 +191,9 @@ def camera_above(arrangement: Arrangement, settings: SceneSettings, rng: np.rand
 
 
 def distractor(rng: np.random.Generator, scale: float = 1.0) -> Mesh:
-    """A convex foreign shape of 30 to 80 mm times `scale`: box, cylinder, cone, ellipsoid or prism, centred."""
+    """A convex foreign shape of up to 75 mm times `scale`: box, cylinder, cone or ellipsoid, about the origin."""
     size = rng.uniform(15, 75, 3) * scale * rng.uniform(0.5, 1)
     kind = int(rng.integers(0, 4))
     if kind == 0:
-        return _box(size, [0, 0, 0])
-    unit = _unit_shape(kind)
-    return Mesh(unit.vertices * size, unit.faces)
-
-
-@functools.cache
-def _unit_shape(kind: int) -> Mesh:
-    from manifold3d import Manifold
-
-    solid = {
-        1: lambda: Manifold.cylinder(1, 0.5, 0.5, 32, True),
-        2: lambda: Manifold.cylinder(1, 0.5, 0.15, 32, True),
-        3: lambda: Manifold.sphere(0.5, 32),
-    }[kind]()
-    raw = solid.to_mesh()
-    return Mesh(np.asarray(raw.vert_properties, dtype=np.float64)[:, :3], np.asarray(raw.tri_verts, dtype=np.int64))
-
-
-def _box(size: Array | list[float], center: Array | list[float]) -> Mesh:
-    corners = np.array([[i, j, k] for i in (-0.5, 0.5) for j in (-0.5, 0.5) for k in (-0.5, 0.5)])
-    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]]
-    faces += [[2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
-    return Mesh(corners * np.asarray(size) + center, np.array(faces))
+        return box(size)
+    return ellipsoid(size) if kind == 3 else cylinder(size, taper=1.0 if kind == 1 else 0.3)

@@ -38,13 +38,6 @@ def demo_parts(seed: int) -> dict[int, Part]:
     return {obj_id: make(np.random.default_rng([seed, obj_id])) for obj_id, make in makers.items()}
 
 
-def merged(meshes: list[Mesh]) -> Mesh:
-    """All meshes as one, unconnected."""
-    offsets = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
-    faces = [mesh.faces + offset for mesh, offset in zip(meshes, offsets, strict=True)]
-    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
-
-
 def _bracket(rng: np.random.Generator) -> Part:
     """No symmetry: an angle with a slanted wall, one rib, a boss, a hole, a cut corner and a slot seen from below."""
     length, width, base, height, wall = 76 + rng.uniform(-3, 3), 48.0, 9.0, 44 + rng.uniform(-2, 2), 9.0
