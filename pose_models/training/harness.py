@@ -112,8 +112,9 @@ def fit(
     if settings.steps == 0:
         return
     count = gpus if device == "cuda" else 1
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*number of training batches.*")
+    warnings.filterwarnings("ignore", module="lightning")
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         accelerator=device,
         devices=count,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pose_models.settings import Settings
 from pose_models.training.config import TrainSettings
@@ -26,7 +26,9 @@ class NetworkSettings(Settings):
 class CropSettings(Settings):
     """Which instances are trained on and how they are cropped."""
 
-    side: int = Field(224, ge=32, multiple_of=32, description="crop side in pixels")
+    side: int = Field(
+        224, ge=32, multiple_of=16, description="crop side in pixels; a multiple of 32 for resnet18, of 16 for small"
+    )
     scale: float = Field(1.2, ge=1, description="crop side over the box's longer side")
     augment: bool = Field(True, description="photometric augmentation of the training crops")
     min_visib_fract: float = Field(0.1, ge=0, le=1, description="instances less visible than this are not trained on")
@@ -78,3 +80,9 @@ class SurfEmbSettings(Settings):
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
     infer: InferSettings = InferSettings()
+
+    @model_validator(mode="after")
+    def _side_suits_the_network(self) -> SurfEmbSettings:
+        if self.network.backbone == "resnet18" and self.crop.side % 32:
+            raise ValueError("crop.side must be a multiple of 32 for network.backbone resnet18")
+        return self

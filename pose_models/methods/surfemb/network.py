@@ -121,7 +121,7 @@ class QueryNetwork(nn.Module):
             shape = DecoderShape(ResNet18Encoder.channels, widths=(512, 256, 256, 128), head=64)
         else:
             self.encoder = SmallEncoder()
-            shape = DecoderShape(SmallEncoder.channels, widths=(96, 64, 48), head=None)
+            shape = DecoderShape(SmallEncoder.channels, widths=(96, 64, 32), head=None)
         self.output_stride = 1 if shape.head else 2
         channels = 1 + settings.embedding_dim
         count, outputs = (objects, channels) if self.separate else (1, objects * channels)
