@@ -31,9 +31,10 @@ def test_bounding_sphere_contains_all_points_and_moves_with_them(seed):
     points = rng.normal(size=(200, 3)) * rng.uniform(5, 50, 3)
     center, radius = bounding_sphere(points)
     assert np.linalg.norm(points - center, axis=1).max() <= radius * (1 + 1e-9)
-    assert diameter(points) / 2 <= radius <= diameter(points) / np.sqrt(3) * 1.05  # Jung's theorem: sqrt(3/8) d
-    moved, same_radius = bounding_sphere(points + [100, -50, 7])
-    np.testing.assert_allclose(moved, center + [100, -50, 7], atol=1e-6)
+    assert diameter(points) / 2 <= radius <= diameter(points) * np.sqrt(3 / 8) * 1.001  # Jung's theorem
+    shift = np.array([100, -50, 7])
+    moved, same_radius = bounding_sphere(points + shift)
+    np.testing.assert_allclose(moved, center + shift, atol=1e-6)
     assert same_radius == pytest.approx(radius)
 
 
