@@ -1,0 +1,138 @@
+"""Small charts as inline SVG: lines over an axis, bars of a recall curve, one bar with an interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from html import escape
+
+COLORS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#6940a5", "#64473a", "#9b9a97")
+"""One colour per run, told apart also by people who see red and green alike."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One line of a chart: points (x, y) in the order of x; `is_dotted` for the lesser of two kinds."""
+
+    name: str
+    color: str
+    points: Sequence[tuple[float, float]]
+    is_dotted: bool = False
+
+
+def line_chart(
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str = "",
+    y_range: tuple[float, float] | None = None,
+    size: tuple[int, int] = (300, 190),
+    markers: bool = False,
+) -> str:
+    """Lines over a common axis; the y axis starts at 0 unless `y_range` says otherwise.
+
+    Args:
+        series: at least one point in all; points that are not finite are left out.
+        x_label, y_label: quantities with their units.
+        y_range: lowest and highest y; None for 0 to the largest value.
+        size: width, height px.
+        markers: a dot at every point.
+    """
+    points = [(x, y) for line in series for x, y in line.points if math.isfinite(x) and math.isfinite(y)]
+    if not points:
+        return ""
+    low, high = y_range or (min(0.0, *(y for _, y in points), 0.0), max(max(y for _, y in points), 1e-9))
+    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    frame = _Frame(size, (left, right if right > left else left + 1), (low, high))
+    parts = frame.axes(x_label, y_label)
+    for line in series:
+        shown = [frame.place(x, y) for x, y in line.points if math.isfinite(x) and math.isfinite(y)]
+        dash = ' stroke-dasharray="2 3"' if line.is_dotted else ""
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in shown)
+        parts.append(
+            f'<polyline fill="none" stroke="{line.color}" stroke-width="1.8"{dash} points="{path}">'
+            f"<title>{escape(line.name)}</title></polyline>"
+        )
+        if markers:
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{line.color}"/>' for x, y in shown]
+    return f'<svg class="chart" viewBox="0 0 {size[0]} {size[1]}" role="img">{"".join(parts)}</svg>'
+
+
+def curve_bars(values: Sequence[float], labels: Sequence[str], color: str, size: tuple[int, int] = (132, 38)) -> str:
+    """One bar per threshold of a recall curve (values 0..1), on a ground that shows where 1 is."""
+    width, height = size
+    step = width / max(len(values), 1)
+    bars = []
+    for i, (value, label) in enumerate(zip(values, labels, strict=True)):
+        tall = max(0.0, min(1.0, value)) * height
+        at = f'x="{i * step + 1:.1f}" width="{step - 2:.1f}"'
+        bars.append(
+            f'<g><title>{escape(label)}: {value:.3f}</title><rect {at} y="0" height="{height}" class="ground"/>'
+            f'<rect {at} y="{height - tall:.1f}" height="{tall:.1f}" fill="{color}"/></g>'
+        )
+    return f'<svg class="bars" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(bars)}</svg>'
+
+
+def bar(value: float, color: str, interval: tuple[float, float] | None = None, width: int = 150) -> str:
+    """A horizontal bar for a value 0..1, with a whisker for its interval."""
+    height = 14
+    parts = [
+        f'<rect class="ground" width="{width}" height="{height}" rx="2"/>',
+        f'<rect width="{width * max(0.0, min(1.0, value)):.1f}" height="{height}" rx="2" fill="{color}"/>',
+    ]
+    if interval is not None:
+        low, high = (width * max(0.0, min(1.0, end)) for end in interval)
+        parts.append(
+            f'<path class="whisker" d="M{low:.1f},7H{high:.1f}M{low:.1f},3V11M{high:.1f},3V11">'
+            f"<title>{interval[0]:.3f} to {interval[1]:.3f}</title></path>"
+        )
+    return f'<svg class="bar" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(parts)}</svg>'
+
+
+class _Frame:
+    """Maps values to the inside of a chart and draws its axes."""
+
+    def __init__(self, size: tuple[int, int], x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+        self.x_ticks, self.y_ticks = ticks(*x_range), ticks(*y_range)
+        self.x_range = x_range
+        self.y_range = (y_range[0], max(y_range[1], self.y_ticks[-1]))
+        self.left, self.right, self.top, self.bottom = 38.0, size[0] - 12.0, 16.0, size[1] - 32.0
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Position in the picture of a value."""
+        u = (x - self.x_range[0]) / (self.x_range[1] - self.x_range[0])
+        v = (min(max(y, self.y_range[0]), self.y_range[1]) - self.y_range[0]) / (self.y_range[1] - self.y_range[0])
+        return self.left + u * (self.right - self.left), self.bottom - v * (self.bottom - self.top)
+
+    def axes(self, x_label: str, y_label: str) -> list[str]:
+        """Grid lines, tick labels and the two quantities."""
+        parts = []
+        for value in self.y_ticks:
+            _, y = self.place(self.x_range[0], value)
+            parts.append(f'<path class="grid" d="M{self.left},{y:.1f}H{self.right}"/>')
+            parts.append(f'<text class="tick" x="{self.left - 5}" y="{y + 3.5:.1f}" text-anchor="end">{value:g}</text>')
+        for value in self.x_ticks:
+            x, _ = self.place(value, self.y_range[0])
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{self.bottom + 13}" text-anchor="middle">{_short(value)}</text>'
+            )
+        middle = (self.left + self.right) / 2
+        parts.append(
+            f'<text class="axis" x="{middle:.1f}" y="{self.bottom + 27}" text-anchor="middle">{escape(x_label)}</text>'
+        )
+        parts.append(f'<text class="axis" x="{self.left - 34}" y="9">{escape(y_label)}</text>')
+        return parts
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers in and around [low, high], about `count` of them, steps of 1, 2 or 5 times a power of ten."""
+    span = max(high - low, 1e-12)
+    raw = span / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(s * power for s in (1, 2, 5, 10) if raw <= s * power * (1 + 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)] or [low]
+
+
+def _short(value: float) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"

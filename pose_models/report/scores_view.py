@@ -1,0 +1,160 @@
+"""What the report shows of `scores.json` (docs/evaluation.md lists its keys); absent parts are simply not shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pose_models.report import charts
+from pose_models.report.gather import RunResults
+
+ERRORS = {"vsd": "VSD", "mssd": "MSSD", "mspd": "MSPD"}
+UNITS = {
+    "vsd": "threshold (mean over tau)",
+    "mssd": "threshold, share of the diameter",
+    "mspd": "threshold, px at image width 640",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A score 0..1 (None: absent) with its bar and, where known, its interval and the bars of its recall curve."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    bar: str = ""
+    curve: str = ""
+
+
+def number(scores: Mapping[str, Any], *path: str | int) -> float | None:
+    """A number in nested scores (keys of objects may be integers or texts), None where any part is absent."""
+    level: Any = scores
+    for part in path:
+        if not isinstance(level, Mapping):
+            return None
+        level = level.get(part, level.get(str(part)))
+    return float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None
+
+
+def interval(scores: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """The bootstrap interval of an average (`intervals: {ar: [low, high]}`), None where absent."""
+    entry = scores.get("intervals", scores.get("bootstrap", {}))
+    entry = entry.get(name) if isinstance(entry, Mapping) else None
+    if isinstance(entry, Mapping):
+        entry = [entry.get("low"), entry.get("high")]
+    if isinstance(entry, list | tuple) and len(entry) == 2 and all(isinstance(v, int | float) for v in entry):
+        return float(entry[0]), float(entry[1])
+    return None
+
+
+def overview(run: RunResults, color: str) -> dict[str, Any]:
+    """One row of the table of runs: BOP'19 averages with intervals, time, counts."""
+    scores = run.scores.get("bop19", {})
+    suffix = {"ar": "", **{name: f"_{name}" for name in ERRORS}}
+    cells = {}
+    for name, end in suffix.items():
+        value = number(scores, f"bop19_average_recall{end}")
+        span = interval(scores, name)
+        cells[name] = Cell(value, span, charts.bar(value, color, span, 110) if value is not None else "")
+    seconds = number(scores, "bop19_average_time_per_image")
+    counts = scores.get("counts", {})
+    return {
+        "run": run.name,
+        "color": color,
+        "cells": cells,
+        "seconds": None if seconds is None or seconds < 0 else seconds,
+        "counts": counts if isinstance(counts, Mapping) else {},
+        "perfect": number(scores, "perfect_ranking", "ar"),
+    }
+
+
+def objects(runs: list[RunResults], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Per object: one row per run with a bar and the recall curve's bars for each error."""
+    tables = {run.name: run.scores.get("bop19", {}).get("per_object", {}) for run in runs}
+    ids = sorted({int(key) for table in tables.values() for key in table})
+    result = []
+    for obj_id in ids:
+        rows = []
+        for run in runs:
+            entry = tables[run.name].get(str(obj_id), tables[run.name].get(obj_id, {}))
+            cells = {name: _object_cell(entry, name, colors[run.name]) for name in ("ar", *ERRORS)}
+            rows.append({"run": run.name, "cells": cells, "instances": entry.get("instances")})
+        result.append({"obj_id": obj_id, "rows": rows})
+    return result
+
+
+def _object_cell(entry: Mapping[str, Any], name: str, color: str) -> Cell:
+    value = number(entry, name)
+    if value is None:
+        return Cell(None)
+    curve = recall_curve(entry, name)
+    bars = charts.curve_bars([r for _, r in curve], [f"at {t:g}" for t, _ in curve], color) if curve else ""
+    return Cell(value, None, charts.bar(value, color, width=100), bars)
+
+
+def recall_curve(scores: Mapping[str, Any], error: str) -> list[tuple[float, float]]:
+    """Recall (mean over the rows, which for VSD are taus) at every threshold; empty where absent."""
+    entry = scores.get("curves", {})
+    entry = entry.get(error, {}) if isinstance(entry, Mapping) else {}
+    if not entry or "recall" not in entry or "thresholds" not in entry:
+        return []
+    recall = np.atleast_2d(np.asarray(entry["recall"], dtype=np.float64)).mean(axis=0)
+    return [(float(t), float(r)) for t, r in zip(entry["thresholds"], recall, strict=True)]
+
+
+def recall_charts(runs: list[RunResults], colors: Mapping[str, str]) -> list[dict[str, str]]:
+    """One chart per error with a line per run: recall over thresholds on the whole split."""
+    result = []
+    for error, label in ERRORS.items():
+        curves = {run.name: recall_curve(run.scores.get("bop19", {}), error) for run in runs}
+        series = [charts.Series(name, colors[name], points) for name, points in curves.items() if points]
+        if series:
+            drawn = charts.line_chart(series, UNITS[error], "recall", (0.0, 1.0), markers=True)
+            result.append({"title": label, "svg": drawn})
+    return result
+
+
+def bins(runs: list[RunResults], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """AR per bin of visibility and of distance: tables with a row per bin and a bar per run."""
+    result = []
+    for key, title, unit in (("per_visibility", "visible fraction", ""), ("per_distance", "distance", " mm")):
+        table: dict[str, dict[str, Any]] = {}
+        for run in runs:
+            for entry in _bin_entries(run.scores.get("bop19", {}).get(key)):
+                row = table.setdefault(f"{entry['label']}{unit}", {"instances": entry.get("instances"), "runs": {}})
+                value = number(entry, "ar")
+                if value is not None:
+                    row["runs"][run.name] = {"value": value, "bar": charts.bar(value, colors[run.name], width=140)}
+        if table:
+            result.append({"title": title, "rows": table})
+    return result
+
+
+def _bin_entries(entry: Any) -> list[dict[str, Any]]:
+    """Bins as a list of dictionaries with a label, whichever of the two usual shapes they come in."""
+    if isinstance(entry, Mapping):
+        return [{"label": str(label), **value} for label, value in entry.items() if isinstance(value, Mapping)]
+    if not isinstance(entry, list):
+        return []
+    result = []
+    for item in entry:
+        low, high = item.get("low", item.get("from")), item.get("high", item.get("to"))
+        label = item.get("label", item.get("bin"))
+        if label is None and low is not None and high is not None:
+            label = f"{low:g} to {high:g}"
+        result.append({**item, "label": str(label)})
+    return result
+
+
+def other_protocols(runs: list[RunResults]) -> list[dict[str, Any]]:
+    """Single numbers at the top of the scores of every protocol but bop19."""
+    rows = []
+    for run in runs:
+        for protocol, scores in run.scores.items():
+            if protocol != "bop19":
+                numbers = {k: float(v) for k, v in scores.items() if isinstance(v, float)}
+                rows.append({"run": run.name, "protocol": protocol, "numbers": numbers})
+    return rows
