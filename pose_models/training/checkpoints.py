@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pose_models.files import InputError, atomic_path
+from pose_models.files import InputError, atomic_path, json_digest, write_text
 
 FORMAT = "bopflow-1"
 
@@ -37,3 +38,22 @@ def load_checkpoint(path: str | Path, family: str) -> dict[str, Any]:
     if content["family"] != family:
         raise InputError(f"{path}: checkpoint of method '{content['family']}', expected '{family}'")
     return content
+
+
+def forget_other_training(folder: Path, key: Any) -> None:
+    """Delete the state of an unfinished training in `folder` unless it has the same key (settings and inputs).
+
+    Nothing but the very same training may be continued: with another learning rate, or on other images, the old
+    state would pass for a result of the new one. Where no state is left, the curves of an earlier training go too.
+    """
+    mark, digest = folder / "key", json_digest(key)
+    if (folder / "last.ckpt").exists() and mark.exists() and mark.read_text() == digest:
+        return
+    for name in ("last.ckpt", "metrics.csv"):
+        (folder / name).unlink(missing_ok=True)
+    write_text(mark, digest)
+
+
+def input_stamps(paths: Iterable[Path]) -> list[list[Any]]:
+    """Name, size and time of files that a training reads, for the key of `forget_other_training`."""
+    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]

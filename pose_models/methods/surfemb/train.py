@@ -15,6 +15,7 @@ from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
 from pose_models.methods.surfemb.data import CropSamples
 from pose_models.methods.surfemb.model import SurfEmb, save_model, spheres_of
+from pose_models.training.checkpoints import forget_other_training, input_stamps
 from pose_models.training.harness import fit
 
 
@@ -43,6 +44,12 @@ def train(
         stride = model.query_network.output_stride
         samples = CropSamples([BopScene(path) for path in scenes], meshes, spheres, settings, stride)
         samples.preload()
+        inputs = [models / f"obj_{obj_id:06d}.ply" for obj_id in meshes] + [p / "scene_gt_info.json" for p in scenes]
         with exclusive(folder / "last.ckpt"):
+            decisive = settings.model_dump(mode="json", exclude={"infer": True, "train": {"wandb"}})
+            forget_other_training(folder, [decisive, input_stamps(inputs)])
             fit(model, samples, settings.train, folder, device, workers, gpus)
-    save_model(out, model)
+            save_model(out, model)
+            (folder / "last.ckpt").unlink(missing_ok=True)  # a training asked for again starts anew
+    else:
+        save_model(out, model)
