@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pose_models.evaluation import kernels
 from pose_models.evaluation.world import EvaluatedObject
 from pose_models.geometry.cameras import project
-from pose_models.geometry.transforms import rotation_angle
 
 Array = NDArray[np.float64]
 PoseError = Callable[[EvaluatedObject, Array, Array, Array, Array, Array], float]
@@ -42,7 +41,9 @@ def proj(points: Array, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt:
 
 def re(R_est: Array, R_gt: Array) -> float:
     """Angle between two rotations in degrees."""
-    return float(np.degrees(rotation_angle(R_est @ R_gt.T)))
+    # The inverse, not the transpose, as in the reference: near 0 the arc cosine turns rounding into micro-degrees.
+    cosine = 0.5 * (np.trace(R_est @ np.linalg.inv(R_gt)) - 1.0)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
 def te(t_est: Array, t_gt: Array) -> float:
@@ -97,16 +98,20 @@ def _adi(obj: EvaluatedObject, _K: Array, R_est: Array, t_est: Array, R_gt: Arra
     return adi(obj.mesh.vertices, R_est, t_est, R_gt, t_gt)
 
 
-def _ad(obj: EvaluatedObject, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> float:
+def _add_s(obj: EvaluatedObject, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> float:
+    """ADD-S for symmetric objects, else ADD: `ad` without its early exit."""
     return (_adi if obj.is_symmetric else _add)(obj, K, R_est, t_est, R_gt, t_gt)
 
 
 BY_NAME: dict[str, PoseError] = {
+    # Without early exit, for the AUC of the YCB-V papers, whose 10 cm may exceed an object's diameter.
+    "adds_anywhere": _adi,
+    "add_s_anywhere": _add_s,
     "mssd": _near(_mssd),
     "mspd": _mspd,
     "add": _near(_add),
     "adi": _near(_adi),
-    "ad": _near(_ad),
+    "ad": _near(_add_s),
     "proj": lambda obj, K, Re, te_, Rg, tg: proj(obj.mesh.vertices, K, Re, te_, Rg, tg),
     "re": lambda _obj, _K, Re, _te, Rg, _tg: re(Re, Rg),
     "te": lambda _obj, _K, _Re, te_, _Rg, tg: te(te_, tg),

@@ -25,6 +25,7 @@ Rows = NDArray[np.int64]
 SHARES = np.round(np.arange(0.05, 0.51, 0.05), 2)  # thresholds of VSD and, as shares of the diameter, of MSSD
 PIXELS = np.arange(5.0, 51.0, 5.0)  # thresholds of MSPD at an image width of 640
 REFERENCE_WIDTH = 640.0
+CM_DEG = "5cm_5deg"  # the larger of TE / 50 mm and RE / 5 degrees; a match is below 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,10 @@ def bop19_errors(with_vsd: bool = True) -> tuple[ErrorRows, ...]:
 
 def options_of(errors: Sequence[ErrorRows]) -> ErrorOptions:
     """What has to be computed for the given error types."""
-    return ErrorOptions(frozenset(error.name for error in errors))
+    names = {error.name for error in errors}
+    if CM_DEG in names:
+        names = names - {CM_DEG} | {"re", "te"}
+    return ErrorOptions(frozenset(names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,13 +129,19 @@ def normalised(world: World, block: Block, errors: Sequence[ErrorRows]) -> Array
     """Errors (K, E, G) of a block in the units of the thresholds: shares of the diameter, pixels at 640."""
     rows = []
     for error in errors:
-        values = block.errors[error.name]
-        if error.name in ("mssd", "add", "adi", "ad"):
-            values = values / world.object(block.group.obj_id).diameter_mm
-        elif error.name == "mspd":
-            values = values * (REFERENCE_WIDTH / world.facts.image_width)
+        values = _normalised(world, block, error.name)
         rows.append(values if values.ndim == 3 else values[None])
     return np.concatenate(rows)
+
+
+def _normalised(world: World, block: Block, name: str) -> Array:
+    if name == CM_DEG:
+        return np.maximum(block.errors["te"] / 50.0, block.errors["re"] / 5.0)
+    if name in ("mssd", "add", "adi", "ad"):
+        return block.errors[name] / world.object(block.group.obj_id).diameter_mm
+    if name == "mspd":
+        return block.errors[name] * (REFERENCE_WIDTH / world.facts.image_width)
+    return block.errors[name]
 
 
 def recalled(world: World, blocks: Iterable[Block], errors: Sequence[ErrorRows], best_order: bool = False) -> Recalled:
