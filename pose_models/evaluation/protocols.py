@@ -62,19 +62,31 @@ def protocol(name: str) -> Protocol:
 
 def score_files(world: World, name: str, paths: Sequence[Path], run: Run) -> list[Scores]:
     """Scores of pose result files under one protocol, with what belongs into every `scores.json`."""
-    files = [ResultFile.read(path) for path in paths]
-    if name != "coco" and not world.facts.entry.public_ground_truth and world.facts.split.startswith("test"):
-        first = next(iter(world.targets), None)
-        if first and not (world.scene(first[0]).path / "scene_gt.json").exists():
-            raise InputError(
-                f"{world.dataset.root}: the ground truth of {world.facts.split} is not published; "
-                "submit the file to the BOP server, or evaluate another --split"
-            )
+    if name == "coco":
+        from pose_models.evaluation.coco import score_detections
+
+        found = score_detections(world, paths)
+    else:
+        files = [ResultFile.read(path) for path in paths]
+        _check_ground_truth(world)
+        found = protocol(name)(world, files, run)
     common = {"dataset": world.facts.name, "split": world.facts.split, "models": world.models}
     return [
-        {"protocol": name, **common, "estimates": str(file.path), **scores, "inputs": input_digests(world, file.path)}
-        for file, scores in zip(files, protocol(name)(world, files, run), strict=True)
+        {"protocol": name, **common, "estimates": str(path), **scores, "inputs": input_digests(world, path)}
+        for path, scores in zip(paths, found, strict=True)
     ]
+
+
+def _check_ground_truth(world: World) -> None:
+    """Say so where the ground truth of a split is kept by the benchmark's server."""
+    if world.facts.entry.public_ground_truth or not world.facts.split.startswith("test"):
+        return
+    first = next(iter(world.targets), None)
+    if first and not (world.scene(first[0]).path / "scene_gt.json").exists():
+        raise InputError(
+            f"{world.dataset.root}: the ground truth of {world.facts.split} is not published; "
+            "submit the file to the BOP server, or evaluate another --split"
+        )
 
 
 def input_digests(world: World, path: Path) -> dict[str, Any]:

@@ -216,3 +216,11 @@ def test_scores_of_the_performance_set(golden_zips, golden_dir):
     check_bop19(scores, stored["bop19"])
     (scores,) = score_files(world, "bop24", results, Run())
     check_bop24(scores, stored["bop24"])
+
+
+def test_coco_scores(golden_zips, expected):
+    dataset, results = golden_zips("bop", "synbop*.zip")[0]
+    paths = [path for path in results if path.suffix in (".json", ".gz")]
+    for path, scores in zip(paths, score_files(World(BopDataset(dataset)), "coco", paths, Run()), strict=True):
+        for kind, numbers in expected[method(path)].items():
+            assert scores[kind] == pytest.approx(numbers, abs=1e-9), kind
