@@ -34,6 +34,7 @@ rule report:
         runtime=scaled(20),
     params:
         runs=runs,
+        split=test_split,
     shell:
         "python workflow_scripts/report.py --dataset data/{wildcards.dataset} --results results/{wildcards.dataset}"
-        " --runs {params.runs} --detections {input.detections} --graph {input.graph} --out {output} > {log} 2>&1"
+        " --split {params.split} --runs {params.runs} --detections {input.detections} --graph {input.graph} --out {output} > {log} 2>&1"
