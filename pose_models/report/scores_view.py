@@ -155,6 +155,7 @@ def other_protocols(runs: list[RunResults]) -> list[dict[str, Any]]:
     for run in runs:
         for protocol, scores in run.scores.items():
             if protocol != "bop19":
-                numbers = {k: float(v) for k, v in scores.items() if isinstance(v, float)}
+                # -1 stands for an unknown time
+                numbers = {k: v for k, v in scores.items() if isinstance(v, float) and v >= 0}
                 rows.append({"run": run.name, "protocol": protocol, "numbers": numbers})
     return rows

@@ -198,6 +198,11 @@ def photo_rows(viewer: Viewer, run: RunResults) -> list[dict[str, Any]]:
             truth = silhouette(viewer.caster(obj_id), K, viewer.truth_pose(*key, judged.gt_id), width, height)
             outline = outlines[judged.gt_id] if judged.gt_id < len(outlines) else None
             drawn = polygon_mask(outline, width, height) if outline else None
+            layers = [
+                ("outline", [] if outline is None else [np.array(outline)]),
+                ("truth", contours(viewer.caster(obj_id), K, viewer.truth_pose(*key, judged.gt_id), width, height)),
+                (f"estimate {judged.grade}", contours(viewer.caster(obj_id), K, T, width, height)),
+            ]
             rows.append(
                 {
                     "title": f"scene {key[0]}, image {key[1]}, object {obj_id}",
@@ -206,9 +211,24 @@ def photo_rows(viewer: Viewer, run: RunResults) -> list[dict[str, Any]]:
                     "iou": silhouette_iou(mask, truth),
                     "iou_outline": None if drawn is None else silhouette_iou(mask, drawn),
                     "reference_outline": None if drawn is None else silhouette_iou(truth, drawn),
+                    "svg": close_up(scene.rgb(key[1]), mask | truth, layers),
                 }
             )
     return rows
+
+
+def close_up(image: NDArray[np.uint8], mask: NDArray[np.bool_], layers: list[tuple[str, list[Array]]]) -> str:
+    """The part of an image (H, W, 3) around a mask, square where the image allows it, with lines over it."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return picture(image, layers)
+    center = np.array([columns[0] + columns[-1], rows[0] + rows[-1]]) / 2
+    half = 0.65 * max(np.ptp(columns), np.ptp(rows)) + 8
+    size = np.array(image.shape[1::-1])
+    left, top = np.clip(np.floor(center - half), 0, size).astype(int)
+    right, bottom = np.clip(np.ceil(center + half), 0, size).astype(int)
+    shifted = [(name, [line - np.array([left, top]) for line in lines]) for name, lines in layers]
+    return picture(image[top:bottom, left:right], shifted, title="close-up", quality=92)
 
 
 def _outlines(scene_folder: Any, im_id: int) -> list[list[list[float]] | None]:

@@ -81,8 +81,8 @@ def test_page_loads_nothing_from_outside(page):
 
 def test_every_picture_decodes(page):
     uris = [link for link in _Page(page).links if link.startswith("data:")]
-    # Four crops of five pictures, two images of two runs.
-    assert len(uris) == 4 * 5 + 2 * 2
+    # Four crops of five pictures; of two runs: two images, four close-ups.
+    assert len(uris) == 4 * 5 + 2 * (2 + 4)
     for uri in uris:
         content = np.frombuffer(base64.b64decode(uri.partition("base64,")[2]), np.uint8)
         assert cv2.imdecode(content, cv2.IMREAD_UNCHANGED) is not None
@@ -106,8 +106,8 @@ def test_scores_of_the_evaluation_are_shown(page, results):
 
 def test_estimates_are_graded_by_their_error(page):
     # Object 1 is exact; object 2 is 20 mm off at a diameter of 65.6 mm: 30.5 %.
-    assert page.count('class="estimate good"') == 2 + 2 * 2
-    assert page.count('class="estimate bad"') == 2 + 2 * 2
+    assert page.count('class="estimate good"') == 2 + 2 * (2 + 2)
+    assert page.count('class="estimate bad"') == 2 + 2 * (2 + 2)
     assert "30.5 % of d" in page
     assert "no pose found" in page
 
