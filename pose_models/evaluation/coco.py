@@ -65,7 +65,7 @@ def score_detections(world: World, paths: Sequence[Path]) -> list[dict[str, Any]
 
 def _file_scores(world: World, path: Path, detections: Detections) -> dict[str, Any]:
     by_target = _by_target(path, detections)
-    images = list(world.targets)
+    images = list(world.targets) if world.target_file else world.detection_images
     keys = list(zip(detections.scene_id.tolist(), detections.im_id.tolist(), strict=True))
     times = dict(zip(keys, detections.time.tolist(), strict=True))
     mean_time = -1.0 if min(times.values()) < 0 else float(np.mean(list(times.values())))

@@ -66,6 +66,13 @@ class Block:
     gt_ids: Rows
     errors: dict[str, Array]
 
+    def first(self, count: int) -> Block:
+        """The same with the first `count` estimates only."""
+        if count >= len(self.group.rows):
+            return self
+        group = dataclasses.replace(self.group, rows=self.group.rows[:count])
+        return Block(self.key, group, self.gt_ids, {k: v[..., :count, :] for k, v in self.errors.items()})
+
 
 def compute_errors(
     world: World, files: Sequence[Estimates], jobs: Sequence[Job], options: ErrorOptions, workers: int = 1
