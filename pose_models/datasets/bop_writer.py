@@ -84,7 +84,10 @@ def _numbers(values: ArrayLike) -> list[float]:
 
 def _write_png(path: Path, image: NDArray[Any]) -> None:
     # Fast, lightly compressed PNGs: generation waits for the compressor otherwise.
-    done, content = cv2.imencode(".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if image.dtype == np.uint8 and image.ndim == 2:  # masks
+        options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    done, content = cv2.imencode(".png", np.ascontiguousarray(image), options)
     if not done:
         raise OSError(f"{path}: the image could not be encoded as PNG")
     path.write_bytes(content.tobytes())

@@ -90,7 +90,7 @@ class SceneCaster:
         depth, forward = hit["tfar"][ray], directions[ray]
         position = origins[ray] + depth[:, None] * forward
         normal = _interpolate(self._normals, face, barycentric)
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+        normal /= np.maximum(lengths(normal), 1e-12)
         # A smooth normal may lean over at the silhouette: what counts for front and back is the face itself.
         behind = np.einsum("ij,ij->i", self._flat[face], forward) > 0
         normal[behind] *= -1
@@ -134,6 +134,11 @@ def camera_rays(
     directions = (rays @ T_world_cam[:3, :3].T).astype(np.float32)
     origins = np.broadcast_to(T_world_cam[:3, 3].astype(np.float32), directions.shape)
     return np.ascontiguousarray(origins), directions
+
+
+def lengths(vectors: Float) -> Float:
+    """Lengths (N, 1) of vectors (N, 3)."""
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None])
 
 
 def _interpolate(values: Float, face: NDArray[np.int64], barycentric: Float) -> Float:

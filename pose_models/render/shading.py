@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models.render.scene import Float, SceneCaster, SceneHits, camera_rays
+from pose_models.render.scene import Float, SceneCaster, SceneHits, camera_rays, lengths
 
 PATTERN = 4
 OCCLUSION_REACH_MM = 70.0
@@ -69,7 +69,7 @@ def light_received(caster: SceneCaster, hits: SceneHits, lighting: Lighting, pat
         received[:, index] = caster.is_lit(hits, target - hits.position)
     # Normal plus a point of the unit sphere: a direction distributed like the cosine.
     around = hits.normal + 0.999 * _sphere_pattern(PATTERN**2)[pattern]
-    around *= OCCLUSION_REACH_MM / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
+    around *= OCCLUSION_REACH_MM / np.maximum(lengths(around), 1e-6)
     received[:, -1] = caster.is_lit(hits, around)
     return received
 
@@ -90,18 +90,19 @@ def shade(
     mirrored = 2 * np.einsum("ij,ij->i", hits.normal, view)[:, None] * hits.normal - view
     # Surroundings in the mirror direction, brighter at grazing angles (Schlick).
     sharp_up = np.clip(0.5 + 1.5 * mirrored[:, 2:], 0, 1)
-    grazing = (1 - np.clip(np.einsum("ij,ij->i", hits.normal, view), 0, 1)) ** 5
+    facing = np.clip(np.einsum("ij,ij->i", hits.normal, view), 0, 1)
+    grazing = np.square(np.square(1 - facing)) * (1 - facing)
     fresnel = materials.specular[hits.body] * (0.3 + 0.7 * grazing)
     gloss += (fresnel * (0.3 + 0.7 * received[:, -1]))[:, None] * (
         lighting.ground + sharp_up * (lighting.sky - lighting.ground)
     )
     for index, lamp in enumerate(lighting.lamps):
         to_lamp = lamp.position - hits.position
-        to_lamp /= np.linalg.norm(to_lamp, axis=1, keepdims=True)
+        to_lamp /= lengths(to_lamp)
         cosine = np.maximum(np.einsum("ij,ij->i", hits.normal, to_lamp), 0) * received[:, index]
         diffuse = diffuse + cosine[:, None] * lamp.color
         half = to_lamp + view
-        half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
+        half /= np.maximum(lengths(half), 1e-6)
         peak = np.maximum(np.einsum("ij,ij->i", hits.normal, half), 0) ** shininess
         strength = materials.specular[hits.body] * (0.2 + 0.05 * shininess) * peak * received[:, index] * (cosine > 0)
         gloss += strength[:, None] * lamp.color
@@ -111,16 +112,24 @@ def shade(
 
 def smooth_received(received: Float, body: NDArray[np.int32], normal: Float) -> Float:
     """Average (H, W, C) over 4 x 4 neighbours of the same body (H, W) and like orientation (H, W, 3)."""
-    total, weight = np.zeros_like(received), np.zeros(body.shape, dtype=np.float32)
     height, width = body.shape
-    padded = [np.pad(a, [(2, 2), (2, 2)] + [(0, 0)] * (a.ndim - 2), mode="edge") for a in (received, body, normal)]
+    planes = np.concatenate([np.moveaxis(received, -1, 0), np.moveaxis(normal, -1, 0)])  # fast to shift as planes
+    padded = np.pad(planes, [(0, 0), (2, 2), (2, 2)], mode="edge")
+    padded_body = np.pad(body, 2, mode="edge")
+    count = received.shape[-1]
+    x, y, z = planes[count:]
+    total, weight = np.zeros_like(planes[:count]), np.zeros(body.shape, dtype=np.float32)
     for dy in range(PATTERN):
         for dx in range(PATTERN):
             window = (slice(dy, dy + height), slice(dx, dx + width))
-            near = (padded[1][window] == body) & (np.einsum("ijk,ijk->ij", padded[2][window], normal) > 0.9)
+            shifted = padded[(slice(None), *window)]
+            near = padded_body[window] == body
+            near &= shifted[count] * x + shifted[count + 1] * y + shifted[count + 2] * z > 0.9
             weight += near
-            total += near[..., None] * padded[0][window]
-    return np.asarray(total / np.maximum(weight, 1)[..., None])
+            for channel in range(count):
+                total[channel] += near * shifted[channel]
+    total /= np.maximum(weight, 1)
+    return np.moveaxis(total, 0, -1)
 
 
 def edges(body: NDArray[np.int32], normal: Float, depth: Float) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from pose_models.meshes.bounds import diameter
 from pose_models.meshes.mesh import Mesh, load_mesh
 from pose_models.program import progress
 from pose_models.render.raycast import RayCaster
-from pose_models.render.scene import Body, Float, SceneCaster, SceneHits, Shape, camera_rays
+from pose_models.render.scene import Body, Float, SceneCaster, SceneHits, Shape, camera_rays, lengths
 from pose_models.render.shading import (
     Camera,
     edges,
@@ -175,7 +175,7 @@ def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> tuple
 
 def _shade(caster: SceneCaster, hits: SceneHits, directions: Float, appearance: Appearance, received: Float) -> Float:
     view = -directions[hits.ray]
-    view /= np.linalg.norm(view, axis=1, keepdims=True)
+    view /= lengths(view)
     albedo = appearance.albedo(caster, hits)
     return shade(hits, view, albedo, appearance.materials, appearance.lighting, received)
 
