@@ -171,6 +171,7 @@ class WorkflowSettings(Settings):
             except InputError as error:
                 raise ValueError(f"runs.{name}.{error}") from None
         for name, dataset in self.datasets.items():
+            _check_scene_settings(name, dataset)
             for run_name in dataset.runs:
                 if run_name not in self.runs:
                     raise ValueError(
@@ -250,6 +251,16 @@ def objects(settings: WorkflowSettings, name: str) -> list[int]:
     if not info.exists():
         raise InputError(f"{info}: file not found; put the BOP dataset '{name}' (models, test images) into data/{name}")
     return sorted(int(key) for key in read_json(info))
+
+
+def _check_scene_settings(name: str, entry: Dataset) -> None:
+    looks: tuple[Look, ...] = ("train", "test") if isinstance(entry, DemoDataset) else (entry.synthetic.look,)
+    changes = entry.set if isinstance(entry, DemoDataset) else entry.synthetic.set
+    for look in looks:
+        try:
+            scene_settings(look, changes)
+        except InputError as error:
+            raise ValueError(f"datasets.{name}.{error}") from None
 
 
 def photos_of(entry: PhotosDataset, name: str) -> PhotosDescription:
