@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,7 +18,11 @@ def localisation_scores(world: World, table: Recalled, errors: Sequence[ErrorRow
     """Averages over the whole set, per object and per scene, and the recall at every threshold."""
     total = averages(table.recall(), errors)
     per_object = {
-        int(obj_id): {**averages(table.recall(table.obj_id == obj_id), errors), **_count(table, table.obj_id == obj_id)}
+        int(obj_id): {
+            **averages(table.recall(table.obj_id == obj_id), errors),
+            **_count(table, table.obj_id == obj_id),
+            "curves": curves(table.recall(table.obj_id == obj_id), errors),
+        }
         for obj_id in world.facts.object_ids
     }
     per_scene = {
@@ -67,15 +72,7 @@ def target_counts(world: World, estimates: Estimates, used: Iterable[NDArray[np.
     """
     rows = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *used]))
     left_out = np.setdiff1d(np.arange(len(estimates)), rows)
-    reasons = {"image is no target": 0, "object is no target in its image": 0, "more estimates than instances": 0}
-    for row in left_out:
-        objects = world.targets.get((int(estimates.scene_id[row]), int(estimates.im_id[row])))
-        if objects is None:
-            reasons["image is no target"] += 1
-        elif int(estimates.obj_id[row]) not in objects:
-            reasons["object is no target in its image"] += 1
-        else:
-            reasons["more estimates than instances"] += 1
+    reasons: Counter[str] = Counter(_reason(world, estimates, int(row)) for row in left_out)
     got: dict[tuple[int, int, int], int] = {}
     for s, i, o in zip(estimates.scene_id[rows], estimates.im_id[rows], estimates.obj_id[rows], strict=True):
         got[int(s), int(i), int(o)] = got.get((int(s), int(i), int(o)), 0) + 1
@@ -86,7 +83,17 @@ def target_counts(world: World, estimates: Estimates, used: Iterable[NDArray[np.
         "target_instances": sum(wanted.values()),
         "estimates": len(estimates),
         "estimates_used": len(rows),
-        "estimates_ignored": {reason: count for reason, count in reasons.items() if count},
+        "estimates_ignored": dict(sorted(reasons.items())),
         "targets_without_estimate": sum(target not in got for target in wanted),
         "missing_estimates": sum(max(count - got.get(target, 0), 0) for target, count in wanted.items()),
     }
+
+
+def _reason(world: World, estimates: Estimates, row: int) -> str:
+    """Why an estimate took no part."""
+    scene_id, im_id = int(estimates.scene_id[row]), int(estimates.im_id[row])
+    objects = world.targets.get((scene_id, im_id))
+    if objects is not None:
+        known = int(estimates.obj_id[row]) in objects
+        return "more estimates than instances" if known else "object is no target in its image"
+    return "image is no target" if scene_id in world.scene_ids else "scene is not in the split"
