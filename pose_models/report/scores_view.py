@@ -40,14 +40,9 @@ def number(scores: Mapping[str, Any], *path: str | int) -> float | None:
 
 
 def interval(scores: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """The bootstrap interval of an average (`intervals: {ar: [low, high]}`), None where absent."""
-    entry = scores.get("intervals", scores.get("bootstrap", {}))
-    entry = entry.get(name) if isinstance(entry, Mapping) else None
-    if isinstance(entry, Mapping):
-        entry = [entry.get("low"), entry.get("high")]
-    if isinstance(entry, list | tuple) and len(entry) == 2 and all(isinstance(v, int | float) for v in entry):
-        return float(entry[0]), float(entry[1])
-    return None
+    """The bootstrap interval of an average, None where absent."""
+    low, high = (number(scores, "intervals", name, end) for end in ("low", "high"))
+    return None if low is None or high is None else (low, high)
 
 
 def overview(run: RunResults, color: str) -> dict[str, Any]:
@@ -120,32 +115,27 @@ def recall_charts(runs: list[RunResults], colors: Mapping[str, str]) -> list[dic
 def bins(runs: list[RunResults], colors: Mapping[str, str]) -> list[dict[str, Any]]:
     """AR per bin of visibility and of distance: tables with a row per bin and a bar per run."""
     result = []
-    for key, title, unit in (("per_visibility", "visible fraction", ""), ("per_distance", "distance", " mm")):
+    for key, title, unit in (("by_visibility", "visible fraction", ""), ("by_distance_mm", "distance", " mm")):
         table: dict[str, dict[str, Any]] = {}
         for run in runs:
             for entry in _bin_entries(run.scores.get("bop19", {}).get(key)):
                 row = table.setdefault(f"{entry['label']}{unit}", {"instances": entry.get("instances"), "runs": {}})
                 value = number(entry, "ar")
                 if value is not None:
-                    row["runs"][run.name] = {"value": value, "bar": charts.bar(value, colors[run.name], width=140)}
+                    row["runs"][run.name] = {"value": value, "bar": charts.bar(value, colors[run.name], width=90)}
         if table:
             result.append({"title": title, "rows": table})
     return result
 
 
 def _bin_entries(entry: Any) -> list[dict[str, Any]]:
-    """Bins as a list of dictionaries with a label, whichever of the two usual shapes they come in."""
-    if isinstance(entry, Mapping):
-        return [{"label": str(label), **value} for label, value in entry.items() if isinstance(value, Mapping)]
-    if not isinstance(entry, list):
-        return []
+    """Bins that have both edges, each with its label."""
     result = []
-    for item in entry:
-        low, high = item.get("low", item.get("from")), item.get("high", item.get("to"))
-        label = item.get("label", item.get("bin"))
-        if label is None and low is not None and high is not None:
-            label = f"{low:g} to {high:g}"
-        result.append({**item, "label": str(label)})
+    for item in entry if isinstance(entry, list) else []:
+        low, high = number(item, "from"), number(item, "to")
+        if low is not None and high is not None:
+            label = f"{low:.3g} to {high:.3g}" if high < 100 else f"{low:.0f} to {high:.0f}"
+            result.append({**item, "label": label})
     return result
 
 

@@ -17,7 +17,7 @@ from pose_models.report.gather import read_benchmarks, read_metrics
 from pose_models.report.page import ReportInputs, inline_svg, render, seconds_text
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ["scores", "objects", "photos", "crops", "images", "training", "times", "graph", "settings"]
+SECTIONS = ["scores", "objects", "bins", "photos", "crops", "images", "training", "times", "graph", "settings"]
 VOID = {"meta", "br", "input", "img", "link", "hr"}
 
 
@@ -102,6 +102,21 @@ def test_scores_of_the_evaluation_are_shown(page, results):
         assert f"{scores[key]:.3f}" in text
     for entry in scores["per_object"].values():
         assert f"{entry['ar']:.3f}" in text
+
+
+def test_intervals_bins_and_recall_curves_of_the_evaluation_are_shown(page, results):
+    import json
+
+    scores = json.loads((results / "exact" / "scores.json").read_text())
+    ar = scores["intervals"]["ar"]
+    assert f"{ar['low']:.3f} to {ar['high']:.3f}" in _Page(page).text
+    assert page.count('class="whisker"') == 4
+    assert page.count('class="bars"') == 2 * 3  # two objects, three errors
+    text = _Page(page).text
+    for entry in scores["by_distance_mm"]:
+        assert f"{entry['from']:.0f} to {entry['to']:.0f} mm" in text
+    assert len(scores["by_visibility"]) == 1
+    assert "0.9 to 1" in text
 
 
 def test_estimates_are_graded_by_their_error(page):
