@@ -25,25 +25,54 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--protocol", choices=NAMES, default="bop19", help="what to compute")
     parser.add_argument("--split", help="folder of the evaluated split (default: the catalogue's, else test)")
     parser.add_argument("--models", default="models_eval", help="folder of the models for errors")
-    parser.add_argument("--workers", type=int, default=1, help="processes; results do not depend on it")
     parser.add_argument("--out", type=Path, nargs="+", help="scores.json, one per result file or one for all")
+    parser.add_argument("--workers", type=int, default=1, help="processes; results do not depend on their number")
+    parser.add_argument("--strict", action="store_true", help="bop24: count false positives of absent objects too")
+    parser.add_argument("--no-analysis", action="store_true", help="bop19: no intervals, bins and perfect ranking")
+    parser.add_argument("--check", action="store_true", help="only check whether the files are fit for submission")
+    parser.add_argument("--evaluator", choices=("builtin", "bop_toolkit"), default="builtin", help="who computes")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    """Score and write."""
+    """Check, or score and write."""
+    world = World(BopDataset(args.dataset), args.split, args.models)
+    if args.check:
+        check(world, args.estimates)
+        return
     if not args.out or len(args.out) not in (1, len(args.estimates)):
         raise InputError(f"--out: name one file for all, or one for each of the {len(args.estimates)} result files")
-    world = World(BopDataset(args.dataset), args.split, args.models)
-    run = Run(workers=args.workers, progress=program.progress)
-    results = score_files(world, args.protocol, args.estimates, run)
+    if args.workers < 1:
+        raise InputError(f"--workers {args.workers}: must be 1 or more")
+    if args.evaluator == "bop_toolkit":
+        from pose_models.evaluation.toolkit import score_files as toolkit_scores
+
+        scores = toolkit_scores(world, args.protocol, args.estimates)
+        names = [{"protocol": args.protocol, "estimates": str(path)} for path in args.estimates]
+        results = [{**name, **own} for name, own in zip(names, scores, strict=True)]
+    else:
+        run = Run(args.workers, program.progress, analysis=not args.no_analysis, strict=args.strict)
+        results = score_files(world, args.protocol, args.estimates, run)
     provenance = program.provenance()
-    for scores in results:
-        scores["provenance"] = provenance
-    write(args.out, results)
-    for scores in results:
-        print(scores["estimates"], {k: v for k, v in scores.items() if isinstance(v, float)})
+    write(args.out, [{**scores, "provenance": provenance} for scores in results])
+    if args.evaluator == "builtin":
+        from pose_models.evaluation.table import tables
+
+        print(tables(results))
     print(f"wrote {', '.join(map(str, args.out))}")
+
+
+def check(world: World, paths: list[Path]) -> None:
+    """Print all findings; the first error ends the program."""
+    from pose_models.evaluation.check import check_file, raise_errors
+
+    findings = {path: check_file(world, path) for path in paths}
+    for path, own in findings.items():
+        for finding in own:
+            print(finding.sentence(path))
+    for path, own in findings.items():
+        raise_errors(path, own)
+    print(f"fit for submission: {', '.join(map(str, paths))}")
 
 
 def write(paths: list[Path], results: list[dict[str, Any]]) -> None:

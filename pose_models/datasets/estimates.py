@@ -69,6 +69,11 @@ def read_estimates(path: str | Path) -> Estimates:
             are not finite; a matrix that is no rotation; times that disagree within an image; duplicate lines. The
             message names the line (the first is 1).
     """
+    return read_numbered(path)[0]
+
+
+def read_numbered(path: str | Path) -> tuple[Estimates, Ints]:
+    """`read_estimates`, with the line number (N,) of every estimate."""
     numbers, lines = _parse(Path(path))
     estimates = Estimates(
         scene_id=numbers[:, 0].astype(np.int64),
@@ -80,7 +85,7 @@ def read_estimates(path: str | Path) -> Estimates:
         time=numbers[:, 16],
     )
     _check(Path(path), estimates, numbers, lines)
-    return estimates
+    return estimates, lines
 
 
 def _parse(path: Path) -> tuple[Floats, Ints]:

@@ -188,11 +188,15 @@ def _counts(
     world: World, estimates: Estimates, blocks: list[Block], tally: dict[int, _ObjectTally], strict: bool
 ) -> dict[str, Any]:
     images = set(world.detection_images)
-    inside = np.array([k in images for k in zip(estimates.scene_id.tolist(), estimates.im_id.tolist(), strict=True)])
+    inside = np.array(
+        [k in images for k in zip(estimates.scene_id.tolist(), estimates.im_id.tolist(), strict=True)], bool
+    )
     _, cut = kept_rows(estimates, world.facts.entry.estimates_per_image)
     used = sum(len(block.group.rows) for block in blocks)
+    known = np.isin(estimates.scene_id, world.scene_ids)
     ignored = {
-        "image is no target": int((~inside).sum()) if len(inside) else 0,
+        "scene is not in the split": int((~known).sum()),
+        "image is no target": int((known & ~inside).sum()),
         f"beyond the best {world.facts.entry.estimates_per_image} of its image": int(inside[cut].sum()),
     }
     absent = len(estimates) - used - sum(ignored.values())

@@ -69,12 +69,24 @@ def score_files(world: World, name: str, paths: Sequence[Path], run: Run) -> lis
     else:
         files = [ResultFile.read(path) for path in paths]
         _check_ground_truth(world)
+        for file in files:
+            _check_belongs(world, file)
         found = protocol(name)(world, files, run)
     common = {"dataset": world.facts.name, "split": world.facts.split, "models": world.models}
     return [
         {"protocol": name, **common, "estimates": str(path), **scores, "inputs": input_digests(world, path)}
         for path, scores in zip(paths, found, strict=True)
     ]
+
+
+def _check_belongs(world: World, file: ResultFile) -> None:
+    """Refuse a file none of whose estimates is for an image of the split: it belongs to another dataset."""
+    scenes = set(file.estimates.scene_id.tolist())
+    if scenes and not scenes & set(world.scene_ids):
+        raise InputError(
+            f"{file.path}: line 2: scene {file.estimates.scene_id[0]} is unknown, like all other scenes of the file; "
+            f"{world.dataset.root / world.facts.split} has scenes {world.scene_ids[0]} to {world.scene_ids[-1]}"
+        )
 
 
 def _check_ground_truth(world: World) -> None:

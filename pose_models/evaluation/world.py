@@ -14,12 +14,13 @@ from pose_models.datasets.catalogue import Facts, dataset_facts
 from pose_models.files import InputError, read_json
 from pose_models.geometry.symmetries import symmetry_transforms
 from pose_models.meshes.mesh import Mesh, load_mesh
+from pose_models.render.visibility import MIN_VISIBLE_FRACTION
 
 Array = NDArray[np.float64]
 ImageKey = tuple[int, int]  # scene id, image id
 
 SYMMETRY_STEP = 0.01  # largest share of the diameter that a vertex moves between neighbouring symmetries
-MIN_VISIBLE = 0.1
+MIN_VISIBLE = MIN_VISIBLE_FRACTION
 
 
 @dataclasses.dataclass(frozen=True)
