@@ -36,6 +36,10 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"wrote {out}: {arguments.images} images")
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults of options, and the settings line by line."""
+
+
 def settings_help() -> str:
     """One line per scene setting: name, default of the look `train`, meaning."""
     fields = SceneSettings.model_fields.items()
@@ -45,7 +49,7 @@ def settings_help() -> str:
 
 if __name__ == "__main__":
     parser = program.parser(__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = HelpFormatter
     parser.epilog = settings_help()
     parser.add_argument("--models", required=True, help="folder of obj_*.ply, mm")
     parser.add_argument("--collision", help="folder of convex pieces for physics; default: models_collision beside it")

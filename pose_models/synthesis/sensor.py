@@ -1,9 +1,10 @@
-"""From radiance to a camera's picture: exposure, vignette, lens blur, noise, white balance, tone curve, 8 bits."""
+"""From radiance to a camera's picture: exposure, vignette, lens blur, noise, colour, tone curve, 8 bits, JPEG."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ class SensorRanges:
     exposure: grey value that the mean is brought to, linear. vignette: loss at the corners. blur_px: Gaussian sigma.
     shot, read: noise standard deviation at full scale, and at black (linear, full scale 1). white: largest gain error
     of red and blue. gamma: exponent of the tone curve. contrast: strength of an S curve.
+    quality: of the JPEG compression inside the camera, in percent.
     """
 
     exposure: Range
@@ -31,17 +33,42 @@ class SensorRanges:
     white: float
     gamma: Range
     contrast: Range
+    quality: Range
 
 
 SENSORS: dict[Look, SensorRanges] = {
     "train": SensorRanges(
-        (0.12, 0.35), (0.0, 0.3), (0.3, 0.9), (0.0, 0.02), (0.0, 0.008), 0.12, (2.0, 2.4), (0.0, 0.3)
+        exposure=(0.12, 0.35),
+        vignette=(0.0, 0.3),
+        blur_px=(0.3, 0.9),
+        shot=(0.0, 0.02),
+        read=(0.0, 0.008),
+        white=0.12,
+        gamma=(2.0, 2.4),
+        contrast=(0.0, 0.3),
+        quality=(60, 100),
     ),
     "test": SensorRanges(
-        (0.24, 0.30), (0.15, 0.25), (0.55, 0.75), (0.012, 0.018), (0.003, 0.005), 0.04, (2.2, 2.2), (0.1, 0.2)
+        exposure=(0.24, 0.30),
+        vignette=(0.15, 0.25),
+        blur_px=(0.55, 0.75),
+        shot=(0.012, 0.018),
+        read=(0.003, 0.005),
+        white=0.04,
+        gamma=(2.2, 2.2),
+        contrast=(0.1, 0.2),
+        quality=(92, 96),
     ),
     "random": SensorRanges(
-        (0.10, 0.40), (0.0, 0.4), (0.3, 1.3), (0.0, 0.025), (0.0, 0.01), 0.2, (1.8, 2.6), (0.0, 0.5)
+        exposure=(0.10, 0.40),
+        vignette=(0.0, 0.4),
+        blur_px=(0.3, 1.3),
+        shot=(0.0, 0.025),
+        read=(0.0, 0.01),
+        white=0.2,
+        gamma=(1.8, 2.6),
+        contrast=(0.0, 0.5),
+        quality=(25, 100),
     ),
 }
 
@@ -64,7 +91,14 @@ def expose(radiance: Float, look: Look, rng: np.random.Generator) -> NDArray[np.
     image = np.clip(image, 0, 1) ** np.float32(1 / rng.uniform(*ranges.gamma))
     strength = np.float32(rng.uniform(*ranges.contrast))
     image = image + strength * (image * image * (3 - 2 * image) - image)
-    return np.asarray(np.round(np.clip(image, 0, 1) * 255), dtype=np.uint8)
+    picture = np.asarray(np.round(np.clip(image, 0, 1) * 255), dtype=np.uint8)
+    return _compressed(picture, int(rng.uniform(*ranges.quality)))
+
+
+def _compressed(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """A picture as it comes back from a JPEG of the given quality in percent."""
+    _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), dtype=np.uint8)
 
 
 def _vignette(width: int, height: int, loss: float) -> Float:

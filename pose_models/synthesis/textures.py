@@ -98,9 +98,6 @@ def _shapes(size: int, rng: np.random.Generator) -> Float:
     return image
 
 
-KINDS = (_noise, _gradient, _checker, _stripes, _shapes, _shapes)
-
-
 def texture(size: int, rng: np.random.Generator) -> Float:
     """A random texture (size, size, 3) of any kind, sometimes with fine grain over it."""
     image = KINDS[rng.integers(0, len(KINDS))](size, rng)
@@ -111,12 +108,15 @@ def texture(size: int, rng: np.random.Generator) -> Float:
 
 def wood(size: int, rng: np.random.Generator) -> Float:
     """Board of light or brown wood (size, size, 3)."""
-    u = np.arange(size) / size
-    warp = 0.25 * value_noise(size, 2, 2, rng)
-    rings = 0.5 + 0.5 * np.sin(2 * np.pi * (u[:, None] * 9 + 3 * warp))
-    field = 0.6 * rings + 0.4 * value_noise(size, 16, 4, rng)
-    light = np.array([0.62, 0.45, 0.27]) * rng.uniform(0.6, 1.2)
-    return np.clip(light * (0.7 + 0.4 * field[..., None]), 0.02, 0.95).astype(np.float32)
+    coarse, fine = value_noise(size, 2, 2, rng), value_noise(size, 32, 3, rng)
+    along = [cv2.resize(np.ascontiguousarray(noise[:, : size // 16]), (size, size)) for noise in (coarse, fine)]
+    rings = 0.5 + 0.5 * np.sin(2 * np.pi * 7 * (coarse * 0.15 + along[0]))  # grain runs along the rows
+    field = 0.35 * rings + 0.65 * along[1]
+    light = np.array([0.60, 0.42, 0.24]) * rng.uniform(0.5, 1.3)
+    return np.asarray(np.clip(light * (0.75 + 0.4 * field[..., None]), 0.02, 0.95).astype(np.float32))
+
+
+KINDS = (_noise, _gradient, _checker, _stripes, wood, _shapes, _shapes)
 
 
 def sample_wrapped(image: Float, uv: NDArray[np.floating]) -> Float:
