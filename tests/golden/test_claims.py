@@ -1,8 +1,9 @@
 """Every reference vector is used: a file that no test names is a promise that nobody checks.
 
-A file `<method>/<name>` is claimed when a test module in this folder is of its method (its own name, `test_<method>...`,
-or a string literal in it says so) and has a string literal that is a pattern that matches the file. Patterns that match anything, such as `*.npz`, claim nothing. Methods whose code does not exist
-yet are not asked about, except for files that lie in this folder.
+A file `<method>/<name>` is claimed when a test module in this folder is of its method (its own name says so,
+`test_<method>...`, or a string literal in it) and has a string literal that is a pattern matching the file. Patterns
+that match anything, such as `*.npz`, claim nothing. Methods whose code does not exist yet are not asked about, except
+for files that lie in this folder.
 """
 
 import ast
