@@ -8,25 +8,17 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pose_models.meshes.mesh import Mesh
+from pose_models.meshes.sampling import AreaSampler
 
 Array = NDArray[np.float64]
 CANDIDATES_PER_SAMPLE = 20
-POOL = 10
+POOL = 10  # candidates compared for one choice
+WIDEST_GAP = 1.05  # a point of the surface farther than this many radii from all samples becomes one
 
 
 def disk_radius(area: float, count: int) -> float:
     """Least distance of two samples for a target count: sqrt(A / (0.7 pi N)); about 1.47 N samples fit."""
     return float(np.sqrt(area / (0.7 * np.pi * count)))
-
-
-def random_surface_points(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
-    """Points (count, 3) with equal probability per area, and the faces (count,) they lie on."""
-    cumulative = np.cumsum(mesh.face_areas())
-    face = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
-    face = np.minimum(face, len(mesh.faces) - 1)
-    u, v = np.sqrt(rng.random(count)), rng.random(count)
-    weights = np.stack([1 - u, u * (1 - v), u * v], axis=1)
-    return np.einsum("ij,ijk->ik", weights, mesh.vertices[mesh.faces[face]]), face
 
 
 def even_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -39,7 +31,21 @@ def even_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Arra
         points (M, 3) and unit normals (M, 3), M about 1.47 `count`.
     """
     radius = disk_radius(float(mesh.face_areas().sum()), count)
-    points, faces = random_surface_points(mesh, CANDIDATES_PER_SAMPLE * count, rng)
+    sampler = AreaSampler(mesh)
+    points, faces = _packed(*sampler.draw_with_faces(CANDIDATES_PER_SAMPLE * count, rng), radius, rng)
+    # The pool has holes of its own: a second one finds the widest gaps left.
+    more, more_faces = sampler.draw_with_faces(CANDIDATES_PER_SAMPLE * count // 2, rng)
+    gap = np.isinf(cKDTree(points).query(more, distance_upper_bound=WIDEST_GAP * radius)[0])
+    if gap.any():
+        more, more_faces = _packed(more[gap], more_faces[gap], radius, rng)
+        points, faces = np.concatenate([points, more]), np.concatenate([faces, more_faces])
+    return points, mesh.face_normals()[faces]
+
+
+def _packed(
+    points: Array, faces: NDArray[np.int64], radius: float, rng: np.random.Generator
+) -> tuple[Array, NDArray[np.int64]]:
+    """Densely packed choice of a pool of points (P, 3), at least `radius` apart, with their faces."""
     cells = np.floor((points - points.min(axis=0)) / radius).astype(np.int64) + 1
     sides = cells.max(axis=0) + 2
     key = (cells[:, 0] * sides[1] + cells[:, 1]) * sides[2] + cells[:, 2]
@@ -52,7 +58,7 @@ def even_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Arra
     neighbours = np.where(keys[found] == wanted, found, -1)
     bounds = np.append(first, len(points))
     chosen = _pack(points, bounds, neighbours, rng.permutation(len(keys)), radius * radius)
-    return points[chosen], mesh.face_normals()[faces[chosen]]
+    return points[chosen], faces[chosen]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

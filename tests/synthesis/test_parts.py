@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 from pose_models.geometry.symmetries import symmetry_transforms
 from pose_models.geometry.transforms import apply, from_rotation_translation
 from pose_models.meshes.bounds import diameter
-from pose_models.meshes.surface import closest_faces, even_samples, random_surface_points, triangle_distance
+from pose_models.meshes.sampling import AreaSampler
+from pose_models.meshes.surface import closest_faces, even_samples, triangle_distance
 from pose_models.synthesis.parts import demo_parts
 
 PARTS = demo_parts(0)
@@ -41,14 +42,14 @@ def test_evaluation_mesh_is_the_same_surface_with_even_vertices(obj_id):
     part = PARTS[obj_id]
     assert _volume(part.eval_mesh) == pytest.approx(_volume(part.mesh), rel=1e-3)
     assert 1000 <= len(part.eval_mesh.vertices) <= 4000
-    points, _ = random_surface_points(part.mesh, 3000, np.random.default_rng(0))
+    points = AreaSampler(part.mesh).draw(3000, np.random.default_rng(0))
     assert cKDTree(part.eval_mesh.vertices).query(points)[0].max() < 6
 
 
 @pytest.mark.parametrize("obj_id", PARTS)
 def test_declared_symmetries_map_the_surface_to_itself(obj_id):
     part = PARTS[obj_id]
-    points, _ = random_surface_points(part.mesh, 1500, np.random.default_rng(1))
+    points = AreaSampler(part.mesh).draw(1500, np.random.default_rng(1))
     # The turned part is a prism of 64 sides: between its symmetric positions the surface moves by its sagitta.
     tolerance = 30 * (1 - np.cos(np.pi / 64)) + 2e-3 if part.symmetries.get("symmetries_continuous") else 2e-3
     for T in symmetry_transforms(part.symmetries, max_step=0.4):
@@ -82,7 +83,7 @@ def test_no_other_rotation_comes_near_to_a_symmetry(obj_id):
 @pytest.mark.parametrize("obj_id", PARTS)
 def test_convex_pieces_are_convex_and_cover_the_part(obj_id):
     part = PARTS[obj_id]
-    points, _ = random_surface_points(part.mesh, 1000, np.random.default_rng(2))
+    points = AreaSampler(part.mesh).draw(1000, np.random.default_rng(2))
     inside_any = np.zeros(len(points), dtype=bool)
     for piece in part.convex_pieces:
         normals, corners = piece.face_normals(), piece.vertices[piece.faces[:, 0]]
