@@ -34,7 +34,7 @@ def even_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Arra
     sampler = AreaSampler(mesh)
     points, faces = _packed(*sampler.draw_with_faces(CANDIDATES_PER_SAMPLE * count, rng), radius, rng)
     # The pool has holes of its own: a second one finds the widest gaps left.
-    more, more_faces = sampler.draw_with_faces(CANDIDATES_PER_SAMPLE * count // 2, rng)
+    more, more_faces = sampler.draw_with_faces(CANDIDATES_PER_SAMPLE * count, rng)
     gap = np.isinf(cKDTree(points).query(more, distance_upper_bound=WIDEST_GAP * radius)[0])
     if gap.any():
         more, more_faces = _packed(more[gap], more_faces[gap], radius, rng)
