@@ -1,7 +1,7 @@
 """The generated dataset against the format itself: a reader of its own, written from the specification.
 
-Nothing here uses the package's reader, renderer or mesh code: files are read with json, OpenCV and a few lines for PLY,
-silhouettes are drawn by filling projected triangles.
+The package makes the dataset; its reader, renderer and mesh code are not used to check it: files are read with json,
+OpenCV and a few lines for PLY, silhouettes are drawn by filling projected triangles.
 """
 
 import json
@@ -13,6 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+from pose_models.synthesis.config import PRESETS, SceneSettings
+from pose_models.synthesis.scenes import load_models, sensor_intrinsics, write_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO_KEYS = {"px_count_all", "px_count_valid", "px_count_visib", "visib_fract", "bbox_obj", "bbox_visib"}
@@ -27,13 +30,14 @@ def _run(program, *arguments):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """A small dataset made by the programs: a scene of each look."""
+    """A small dataset as the programs make it: a scene of each look."""
     root = tmp_path_factory.mktemp("bop") / "demo"
     _run("make_demo_models", "--out", root)
-    sizes = ["width=320", "height=240", "instances=[5, 6]", "images_per_arrangement=2"]
-    for look, name in zip(("train", "test", "random"), SPLITS, strict=True):
-        arguments = ["--models", root / "models", "--camera", root / "camera.json", "--look", look, "--set", *sizes]
-        _run("render_scenes", *arguments, "--images", 3, "--out", root / name)
+    sizes = {"width": 320, "height": 240, "instances": (5, 6), "images_per_arrangement": 2}
+    models, K = load_models(root / "models", root / "models_collision"), sensor_intrinsics(root / "camera.json")
+    for number, (look, name) in enumerate(zip(("train", "test", "random"), SPLITS, strict=True)):
+        settings = SceneSettings.model_validate({**PRESETS[look], **sizes})
+        write_scene(root / name, models, K, settings, seed=0, scene_number=number, images=3)
     _run("write_targets", "--dataset", root, "--split", "test")
     return root
 

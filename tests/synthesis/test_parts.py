@@ -52,7 +52,7 @@ def test_declared_symmetries_map_the_surface_to_itself(obj_id):
     points = AreaSampler(part.mesh).draw(1500, np.random.default_rng(1))
     # The turned part is a prism of 64 sides: between its symmetric positions the surface moves by its sagitta.
     tolerance = 30 * (1 - np.cos(np.pi / 64)) + 2e-3 if part.symmetries.get("symmetries_continuous") else 2e-3
-    for T in symmetry_transforms(part.symmetries, max_step=0.4):
+    for T in symmetry_transforms(part.symmetries, max_step=0.8):
         assert _distance_to_surface(part.mesh, apply(T, points)).max() <= tolerance
 
 
@@ -61,7 +61,7 @@ def test_kinds_of_symmetry_are_none_discrete_and_continuous():
     assert kinds == [[], ["symmetries_discrete"], ["symmetries_continuous"]]
 
 
-def _best_undeclared(mesh, symmetries, count=2000):
+def _best_undeclared(mesh, symmetries, count=1200):
     """Smallest 95th percentile, in diameters, of how far a rotation that is no symmetry moves surface off itself."""
     points, _ = even_samples(mesh, 150, np.random.default_rng(0))
     tree = cKDTree(even_samples(mesh, 4000, np.random.default_rng(1))[0])
