@@ -14,6 +14,7 @@ import yaml
 from pose_models.datasets.bop import BopDataset
 from pose_models.files import InputError
 from pose_models.geometry.symmetries import symmetry_transforms
+from pose_models.geometry.symmetry_groups import generated_group, turn
 from pose_models.meshes.mesh import Mesh, load_mesh, save_ply
 from pose_models.synthesis.photos import evaluation_mesh, import_photos, pose_matrix, read_description, symmetry_error
 from pose_models.synthesis.photos_config import PoseDescription
@@ -236,6 +237,20 @@ def test_program_leaves_nothing_behind_on_a_truncated_photograph(folder, tmp_pat
     assert done.returncode == 2
     assert "truncated" in done.stderr.splitlines()[-1]
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_example_description_is_valid():
+    description = read_description(ROOT / "examples" / "real.yaml")
+    assert [photo.scene for photo in description.photos] == [1, 2]
+    for photo in description.photos:
+        for entry in photo.objects:
+            T = pose_matrix(entry.pose, "example")
+            assert 400 < T[2, 3] < 700  # half a metre away, in millimetres
+    counts = {
+        number: len(generated_group([turn(t.axis, np.deg2rad(t.angle_deg), t.center_mm) for t in model.turns]))
+        for number, model in description.models.items()
+    }
+    assert counts == {1: 3, 2: 5}
 
 
 def test_real_photographs_have_the_silhouettes_that_were_checked_by_eye(tmp_path):
