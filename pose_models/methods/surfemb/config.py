@@ -20,6 +20,9 @@ class NetworkSettings(Settings):
     separate_decoders: bool = Field(True, description="one decoder per object (paper), or one for all objects")
     embedding_dim: int = Field(12, ge=3, description="length of queries and keys")
     key_width: int = Field(256, ge=8, description="width of the key MLP's sine layers")
+    key_gain: float = Field(
+        1.0, gt=0, description="factor on the key MLP's initial output; short trainings start faster with 30"
+    )
     key_hidden_layers: int = Field(2, ge=0, description="sine layers after the first one")
 
 
@@ -68,6 +71,7 @@ class InferSettings(Settings):
         False,
         description="reproduce the published refinement, which starts on a kink of the objective and has no safeguard",
     )
+    depth: bool = Field(False, description="correct the distance by the depth image (the paper's RGB-D entries)")
     surface_points: int = Field(0, ge=0, description="use this many of the surface samples, evenly thinned; 0 for all")
     seed: int = Field(0, description="seed of the sampling")
 

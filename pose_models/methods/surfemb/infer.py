@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.partial import PartialResults
 from pose_models.methods.surfemb.config import InferSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
+from pose_models.methods.surfemb.depth import corrected_translation, depth_correction, warp_depth
 from pose_models.methods.surfemb.estimate import PoseEstimate, Surface, estimate_pose
 from pose_models.methods.surfemb.model import SurfEmb, load_model
 from pose_models.methods.surfemb.network import rotate_four, rotate_four_back
 from pose_models.render.raycast import RayCaster
 
 INSPECTED = 24
+NO_POSE = np.full((4, 4), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,19 @@ class Estimator:
         """Pose of one crop."""
         return estimate_pose(answer.mask_logits, answer.queries, answer.K, self.surface(obj_id), self.settings, rng)
 
+    def correct_depth(
+        self, answer: CropAnswer, T: NDArray[np.float64], obj_id: int, depth_mm: NDArray[np.float32], K: Any
+    ) -> NDArray[np.float64]:
+        """Pose (4, 4) moved along one ray by the median depth residual of an image with intrinsics K."""
+        side = answer.image.shape[0]
+        valid, sensor = warp_depth(depth_mm, K, answer.K, side)
+        rendered = self.surface(obj_id).caster.cast(answer.K, T, side, side).depth
+        queries, logits = answer.queries.cpu().numpy(), answer.mask_logits.cpu().numpy()
+        correction = depth_correction(rendered, valid, sensor, queries, logits, answer.K)
+        corrected = T.copy()
+        corrected[:3, 3] = corrected_translation(T[:3, 3], correction)
+        return corrected
+
 
 def read_surface(path: Path, limit: int = 0) -> tuple[Tensor, Tensor]:
     """Surface samples: points (m, 3) mm and normals (m, 3), float32; the first `limit` of a random order if limit > 0.
@@ -146,7 +160,10 @@ def infer(
                 partial.add(name, _infer_image(estimator, scenes[scene_id], im_id, detections, rows))
         records = [record for scene_id, im_id in images for record in partial.done[f"{scene_id}/{im_id}"]]
         _write_inspection(out.parent / "inspect.npz", estimator, scenes, detections, sorted(inspected), records)
-        write_estimates(out, _to_estimates(records))
+        T = np.array([NO_POSE if record["T"] is None else record["T"] for record in records]).reshape(-1, 4, 4)
+        score = np.array([np.nan if record["score"] is None else record["score"] for record in records])
+        seconds = np.array([record["seconds"] for record in records])
+        write_estimates(out, to_estimates(detections.select([r["row"] for r in records]), T, score, seconds))
     failed = sum(record["T"] is None for record in records)
     print(f"{len(records)} detections, {failed} without a pose (left out of {out.name})")
 
@@ -154,42 +171,54 @@ def infer(
 def _infer_image(
     estimator: Estimator, scene: BopScene, im_id: int, detections: Detections, rows: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Records of one image's detections; `time` is the detector's plus all poses of the image."""
+    """Records of one image's detections: row, pose or None, score, seconds for this detection alone."""
     image, K = scene.rgb(im_id), scene.camera(im_id).K
+    depth = scene.depth(im_id) if estimator.settings.depth else None
     records = []
-    for obj_id in np.unique(detections.obj_id[rows]).tolist():
-        estimator.surface(obj_id)  # keys and ray casters are made once and not timed
-    start = time.perf_counter()
     for row in rows.tolist():
         obj_id = int(detections.obj_id[row])
+        estimator.surface(obj_id)  # keys and ray caster are made once per object and not timed
+        start = time.perf_counter()
         rng = np.random.default_rng([estimator.settings.seed, scene.scene_id, im_id, row])
         answer = estimator.answer(image, K, obj_id, detections.bbox_ltrb[row])
         found = estimator.estimate(answer, obj_id, rng)
+        T = None if found is None else found.T_cam_obj
+        if T is not None and depth is not None:
+            T = estimator.correct_depth(answer, T, obj_id, depth, K)
         records.append(
             {
                 "row": row,
-                "ids": [scene.scene_id, im_id, obj_id],
-                "T": None if found is None else found.T_cam_obj.tolist(),
+                "T": None if T is None else T.tolist(),
                 "score": None if found is None else found.score,
+                "seconds": time.perf_counter() - start,
             }
         )
-    elapsed = time.perf_counter() - start + max(0.0, float(detections.time[rows[0]]))
-    return [record | {"time": elapsed} for record in records]
+    return records
 
 
-def _to_estimates(records: Iterable[dict[str, Any]]) -> Estimates:
-    found = [record for record in records if record["T"] is not None]
-    ids = np.array([record["ids"] for record in found], dtype=np.int64).reshape(-1, 3)
-    T = np.array([record["T"] for record in found], dtype=np.float64).reshape(-1, 4, 4)
-    return Estimates(
-        scene_id=ids[:, 0],
-        im_id=ids[:, 1],
-        obj_id=ids[:, 2],
-        score=np.array([record["score"] for record in found], dtype=np.float64),
-        R=T[:, :3, :3],
-        t=T[:, :3, 3],
-        time=np.array([record["time"] for record in found], dtype=np.float64),
+def to_estimates(
+    detections: Detections, T_cam_obj: NDArray[np.float64], score: NDArray[np.float64], seconds: NDArray[np.float64]
+) -> Estimates:
+    """Estimates of N detections; an image's time is its detector's plus that of all its poses.
+
+    Args:
+        T_cam_obj: (N, 4, 4) mm, nan where there is no pose: such rows are left out. score, seconds: (N,).
+    """
+    images = np.stack([detections.scene_id, detections.im_id], axis=1)
+    _, image = np.unique(images, axis=0, return_inverse=True)
+    total = np.bincount(image.ravel(), weights=seconds).astype(np.float64)
+    time_of = np.asarray(np.maximum(detections.time, 0.0) + total[image.ravel()], dtype=np.float64)
+    found = np.isfinite(T_cam_obj).all(axis=(1, 2)) & np.isfinite(score)
+    every = Estimates(
+        scene_id=detections.scene_id,
+        im_id=detections.im_id,
+        obj_id=detections.obj_id,
+        score=score,
+        R=T_cam_obj[:, :3, :3],
+        t=T_cam_obj[:, :3, 3],
+        time=time_of,
     )
+    return every.take(found)
 
 
 def _write_inspection(
@@ -201,10 +230,11 @@ def _write_inspection(
     views: dict[str, list[Any]] = {}
     for row in rows:
         record = by_row[row]
-        scene_id, im_id, obj_id = record["ids"]
+        ids = (detections.scene_id[row], detections.im_id[row], detections.obj_id[row])
+        scene_id, im_id, obj_id = (int(value) for value in ids)
         scene = scenes[scene_id]
         answer = estimator.answer(scene.rgb(im_id), scene.camera(im_id).K, obj_id, detections.bbox_ltrb[row])
-        T = np.full((4, 4), np.nan) if record["T"] is None else np.array(record["T"])
+        T = NO_POSE if record["T"] is None else np.array(record["T"])
         view = {
             "crop": answer.image,
             "mask_prob": torch.sigmoid(answer.mask_logits).cpu().numpy(),

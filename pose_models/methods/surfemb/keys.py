@@ -27,12 +27,14 @@ class KeyNetwork(nn.Module):
     """Keys of surface points of one object.
 
     `forward` maps points (..., 3), normalised by the object's bounding sphere, to keys (..., embedding_dim).
+    `gain` multiplies the initial weights of the last layer: trained ones are about sixty times the paper's initial
+    ones, and a small learning rate takes long to grow them.
     """
 
-    def __init__(self, embedding_dim: int, width: int = 256, hidden_layers: int = 2) -> None:
+    def __init__(self, embedding_dim: int, width: int = 256, hidden_layers: int = 2, gain: float = 1.0) -> None:
         super().__init__()
         last = nn.Linear(width, embedding_dim)
-        bound = math.sqrt(6 / width) / OMEGA
+        bound = gain * math.sqrt(6 / width) / OMEGA
         nn.init.uniform_(last.weight, -bound, bound)
         hidden = [SineLayer(width, width) for _ in range(hidden_layers)]
         self.net = nn.Sequential(SineLayer(3, width, first=True), *hidden, last)

@@ -48,7 +48,8 @@ class SurfEmb(lightning.LightningModule):
         network = settings.network
         self.query_network = QueryNetwork(network, len(self.object_ids), pretrained)
         self.key_networks = nn.ModuleList(
-            KeyNetwork(network.embedding_dim, network.key_width, network.key_hidden_layers) for _ in self.object_ids
+            KeyNetwork(network.embedding_dim, network.key_width, network.key_hidden_layers, network.key_gain)
+            for _ in self.object_ids
         )
 
     def object_index(self, obj_id: int) -> int:

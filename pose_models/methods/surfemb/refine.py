@@ -111,7 +111,7 @@ def refine_pose(
         variables = torch.tensor(x, dtype=dtype, device=device, requires_grad=True)
         value = objective(*pose_of(variables))
         (gradient,) = torch.autograd.grad(value, variables)
-        return float(value), gradient.cpu().numpy().astype(np.float64)
+        return value.item(), gradient.cpu().numpy().astype(np.float64)
 
     before = value_and_gradient(start)[0]
     found = minimize(value_and_gradient, start, jac=True, method="BFGS", options={"maxiter": steps})
