@@ -152,7 +152,7 @@ def _check(path: Path, estimates: Estimates, numbers: Floats, lines: Ints) -> No
     same = np.flatnonzero((numbers[order[1:]] == numbers[order[:-1]]).all(axis=1))
     if len(same):
         first, second = sorted(lines[order[same[0] : same[0] + 2]])
-        raise InputError(f"{path}: line {second} repeats line {first}; remove duplicates")
+        raise InputError(f"{path}: line {second}: repeats line {first}; remove duplicates")
 
 
 def _check_times(path: Path, estimates: Estimates, lines: Ints) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pose_models.datasets.estimates import Estimates
 from pose_models.evaluation import kernels
-from pose_models.evaluation.localisation import PIXELS, REFERENCE_WIDTH, SHARES
+from pose_models.evaluation.localisation import PIXELS, REFERENCE_WIDTH, SHARES, runs
 from pose_models.evaluation.pairs import Block, ErrorOptions, Group, Job, compute_errors
 from pose_models.evaluation.protocols import ResultFile, Run
 from pose_models.evaluation.world import MIN_VISIBLE, ImageKey, World
@@ -71,8 +71,7 @@ def kept_rows(estimates: Estimates, limit: int) -> tuple[dict[ImageKey, Rows], R
     """Rows of each image, best first and at most `limit`, and the rows cut off."""
     order = np.lexsort((np.arange(len(estimates)), -estimates.score, estimates.im_id, estimates.scene_id))
     images = np.stack([estimates.scene_id, estimates.im_id], axis=1)[order]
-    starts = np.flatnonzero(np.r_[True, (images[1:] != images[:-1]).any(axis=1)]) if len(order) else np.zeros(0, int)
-    ends = np.r_[starts[1:], len(order)]
+    starts, ends = runs(images)
     kept, cut = {}, [np.zeros(0, dtype=np.int64)]
     for (scene, image), start, end in zip(images[starts], starts, ends, strict=True):
         kept[int(scene), int(image)] = order[start : min(end, start + limit)]

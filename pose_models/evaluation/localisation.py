@@ -76,6 +76,13 @@ class Recalled:
         return np.asarray((self.matched[rows] >= 0).sum(axis=0) / max(count, 1))
 
 
+def runs(keys: NDArray[np.int64]) -> tuple[Rows, Rows]:
+    """First and past-the-last positions of the runs of equal rows in sorted keys (N, C)."""
+    changes = np.flatnonzero((keys[1:] != keys[:-1]).any(axis=1)) + 1
+    starts = np.r_[0, changes][: len(keys)].astype(np.int64)
+    return starts, np.r_[starts[1:], len(keys)][: len(starts)].astype(np.int64)
+
+
 class RowsByTarget:
     """Rows of a result file by (scene, image, object), best score first; ties keep the order of the file."""
 
@@ -83,8 +90,7 @@ class RowsByTarget:
         e = estimates
         order = np.lexsort((np.arange(len(e)), -e.score, e.obj_id, e.im_id, e.scene_id))
         keys = np.stack([e.scene_id, e.im_id, e.obj_id], axis=1)[order]
-        starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)]) if len(order) else np.zeros(0, int)
-        ends = np.r_[starts[1:], len(order)]
+        starts, ends = runs(keys)
         self._rows = {
             (int(s), int(i), int(o)): order[a:b] for (s, i, o), a, b in zip(keys[starts], starts, ends, strict=True)
         }

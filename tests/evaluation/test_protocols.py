@@ -1,0 +1,187 @@
+"""What the protocols must say of results whose truth is known, and that no option changes a score it should not."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from pose_models.datasets.bop import BopDataset
+from pose_models.datasets.estimates import write_estimates
+from pose_models.evaluation import analysis
+from pose_models.evaluation.bop19 import tables
+from pose_models.evaluation.localisation import averages, bop19_errors, perfect_ranking
+from pose_models.evaluation.protocols import ResultFile, Run, score_files
+from pose_models.evaluation.world import World
+from pose_models.files import InputError
+from pose_models.geometry.symmetries import rotation_about_axis
+
+
+@pytest.fixture(scope="module")
+def world(made_dataset):
+    return World(BopDataset(made_dataset))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, perfect, noisy):
+    folder = tmp_path_factory.mktemp("results")
+    paths = {"perfect": folder / "perfect_made-test.csv", "noisy": folder / "noisy_made-test.csv"}
+    write_estimates(paths["perfect"], perfect)
+    write_estimates(paths["noisy"], noisy)
+    return paths
+
+
+def score(world, path, protocol="bop19", **options):
+    (scores,) = score_files(world, protocol, [path], Run(**options))
+    return scores
+
+
+def test_ground_truth_as_estimates_scores_one(world, files):
+    assert score(world, files["perfect"])["bop19_average_recall"] == pytest.approx(1.0)
+    assert score(world, files["perfect"], "bop24")["bop24_mAP"] == pytest.approx(1.0)
+    assert score(world, files["perfect"], "silhouette")["silhouette_iou"] == pytest.approx(1.0)
+    auc = score(world, files["perfect"], "ycbv-auc")
+    assert auc["auc_add_s"] <= 1.0
+    classic = score(world, files["perfect"], "classic")
+    for name, recall in classic["recalls"].items():
+        assert recall["recall"] == pytest.approx(1.0), name
+
+
+def test_symmetric_poses_score_one_where_the_object_is_symmetric(world, perfect, tmp_path):
+    turn = rotation_about_axis(np.array([0.0, 0, 1]), np.array([2 * np.pi * 40 / 315]))[0]
+    R = perfect.R.copy()
+    R[perfect.obj_id == 2] = R[perfect.obj_id == 2] @ turn
+    write_estimates(tmp_path / "turned_made-test.csv", dataclasses.replace(perfect, R=R))
+    scores = score(world, tmp_path / "turned_made-test.csv")
+    assert scores["bop19_average_recall_mssd"] == pytest.approx(1.0)
+    assert scores["bop19_average_recall_mspd"] == pytest.approx(1.0)
+
+
+def test_no_estimates_score_zero(world, perfect, tmp_path):
+    write_estimates(tmp_path / "none_made-test.csv", perfect.take(np.zeros(0, dtype=np.int64)))
+    scores = score(world, tmp_path / "none_made-test.csv")
+    assert scores["bop19_average_recall"] == 0
+    assert scores["counts"]["targets_without_estimate"] == scores["counts"]["targets"]
+    assert score(world, tmp_path / "none_made-test.csv", "bop24")["bop24_mAP"] == 0
+
+
+@pytest.mark.parametrize("protocol", ["bop19", "bop24", "classic", "ycbv-auc", "silhouette"])
+def test_scores_do_not_depend_on_workers_or_on_company(world, files, protocol):
+    alone = [score(world, path, protocol) for path in files.values()]
+    together = score_files(world, protocol, list(files.values()), Run(workers=3))
+    assert json.dumps(alone) == json.dumps(together)
+
+
+def test_scores_do_not_depend_on_the_order_of_lines(world, noisy, files, tmp_path):
+    order = np.random.default_rng(0).permutation(len(noisy))
+    path = tmp_path / files["noisy"].name
+    write_estimates(path, noisy.take(order))
+    for protocol in ("bop19", "bop24"):
+        got, expected = score(world, path, protocol), score(world, files["noisy"], protocol)
+        assert {k: v for k, v in got.items() if isinstance(v, float)} == pytest.approx(
+            {k: v for k, v in expected.items() if isinstance(v, float)}
+        )
+
+
+def test_every_estimate_is_used_or_ignored_with_a_reason(world, perfect, tmp_path):
+    extra = perfect.take(np.array([0, 0, 0, 1]))
+    extra = dataclasses.replace(
+        extra, scene_id=np.array([9, 1, 1, 1]), im_id=np.array([0, 77, 0, 0]), obj_id=np.array([1, 1, 5, 2]),
+        score=np.full(4, -1.0), time=np.array([0.5, 0.5, 0.5, 0.5]),
+    )  # fmt: skip
+    names = [field.name for field in dataclasses.fields(perfect)]
+    both = type(perfect)(*(np.concatenate([getattr(perfect, n), getattr(extra, n)]) for n in names))
+    write_estimates(tmp_path / "extra_made-test.csv", both)
+    for protocol in ("bop19", "bop24"):
+        counts = score(world, tmp_path / "extra_made-test.csv", protocol)["counts"]
+        assert counts["estimates"] == counts["estimates_used"] + sum(counts["estimates_ignored"].values())
+        assert counts["estimates_ignored"]["scene is not in the split"] == 1
+
+
+def test_strict_detection_counts_false_positives_of_absent_objects(made_dataset, perfect, tmp_path):
+    # Image (1, 0) without object 2 in the ground truth: estimates of object 2 there are false positives.
+    world = World(BopDataset(made_dataset))
+    truth = world.truth((1, 0))
+    keep = truth.obj_id != 2
+    world._truths[1, 0] = type(truth)(truth.obj_id[keep], truth.R[keep], truth.t[keep], truth.visib_fract[keep])
+    write_estimates(tmp_path / "a_made-test.csv", perfect)
+    assert score(world, tmp_path / "a_made-test.csv", "bop24")["bop24_mAP"] == pytest.approx(1.0)
+    assert score(world, tmp_path / "a_made-test.csv", "bop24", strict=True)["bop24_mAP"] < 0.999
+
+
+def test_error_means_average_to_the_recall(world, files):
+    errors = bop19_errors()
+    (table,) = tables(world, [ResultFile.read(files["noisy"])], Run())
+    values, names = analysis.error_means(table, errors)
+    got = dict(zip(names, values[table.valid].mean(axis=0), strict=True))
+    assert got == pytest.approx(averages(table.recall(), errors))
+
+
+def test_intervals_hold_the_score_and_bins_hold_all_instances(world, files):
+    scores = score(world, files["noisy"])
+    for name, key in (("ar", "bop19_average_recall"), ("vsd", "bop19_average_recall_vsd")):
+        interval = scores["intervals"][name]
+        assert interval["low"] <= scores[key] <= interval["high"]
+    for bins in (scores["by_visibility"], scores["by_distance_mm"]):
+        total = sum(b["instances"] for b in bins)
+        assert total == scores["counts"]["target_instances"]
+        assert sum(b["ar"] * b["instances"] for b in bins) / total == pytest.approx(scores["bop19_average_recall"])
+
+
+def test_interval_of_a_mean_is_that_of_theory():
+    rng = np.random.default_rng(0)
+    found = rng.random(400) < 0.6
+    zeros = np.zeros(400, dtype=np.int64)
+    from pose_models.evaluation.localisation import ErrorRows, Recalled
+
+    table = Recalled(zeros, np.arange(400), zeros, zeros, np.ones(400, bool), np.ones(400), np.ones(400),
+                     np.where(found, 0, -1).astype(np.int32)[:, None, None])  # fmt: skip
+    interval = analysis.intervals(table, [ErrorRows("x", np.array([[1.0]]), ("x",))])["x"]
+    p = found.mean()
+    assert interval["standard_error"] == pytest.approx(np.sqrt(p * (1 - p) / 400), rel=0.1)
+
+
+def test_perfect_ranking_takes_the_best_of_many_estimates(world, perfect, noisy, tmp_path):
+    names = [field.name for field in dataclasses.fields(perfect)]
+    worse_first = dataclasses.replace(noisy, score=noisy.score + 10, t=noisy.t + 100)
+    both = type(perfect)(*(np.concatenate([getattr(worse_first, n), getattr(perfect, n)]) for n in names))
+    write_estimates(tmp_path / "both_made-test.csv", both)
+    scores = score(world, tmp_path / "both_made-test.csv")
+    assert scores["bop19_average_recall"] < 0.5
+    assert scores["perfect_ranking"]["ar"] == pytest.approx(1.0)
+    lost = scores["perfect_ranking"]["lost_by_scores"]
+    assert lost == pytest.approx(scores["perfect_ranking"]["ar"] - scores["bop19_average_recall"])
+
+
+def test_perfect_ranking_is_never_worse_than_scores():
+    from pose_models.evaluation.kernels import match
+
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        errors, valid = rng.random((1, 6, 3)), np.ones(3, dtype=bool)
+        thresholds = np.array([[0.1, 0.3, 0.6]])
+        best = (perfect_ranking(errors, thresholds, valid) >= 0).sum()
+        assert best >= (match(errors[:, :3], thresholds, valid) >= 0).sum()
+
+
+def test_comparison_of_a_result_with_itself_finds_no_difference(world, files):
+    table, other = tables(world, [ResultFile.read(files["noisy"]), ResultFile.read(files["perfect"])], Run())
+    same = analysis.compare(table, table, bop19_errors())
+    assert same["difference"]["ar"]["value"] == 0
+    assert same["difference"]["ar"]["share_of_resamples_better"] == 0.5
+    assert same["most_different_images"] == []
+    better = analysis.compare(table, other, bop19_errors())
+    assert better["difference"]["ar"]["low"] > 0
+    assert better["most_different_images"][0]["difference"] >= better["most_different_images"][-1]["difference"]
+
+
+def test_depth_is_needed_where_it_is_needed(made_dataset, files, tmp_path):
+    import shutil
+
+    copy = tmp_path / "made"
+    shutil.copytree(made_dataset, copy)
+    depth = copy / "test" / "000001" / "depth" / "000003.png"
+    depth.write_bytes(depth.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"depth/000003.png: truncated"):
+        score(World(BopDataset(copy)), files["perfect"])
+    assert score(World(BopDataset(copy)), files["perfect"], "bop24")["bop24_mAP"] == pytest.approx(1.0)
