@@ -1,4 +1,4 @@
-"""Milliseconds per synthetic image, by stage, for each look; and adaptive against full supersampling.
+"""CPU milliseconds (one thread) per synthetic image, by stage, for each look; and adaptive against full supersampling.
 
 python benchmarks/scenes.py --models data/demo/models --camera data/demo/camera.json
 """
@@ -48,11 +48,11 @@ class Clock:
         original: Callable[..., Any] = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return original(*args, **kwargs)
             finally:
-                self.seconds[label] += time.perf_counter() - start
+                self.seconds[label] += time.process_time() - start
 
         setattr(owner, name, timed)
 
@@ -61,9 +61,9 @@ def milliseconds(clock: Clock, models: Any, K: Any, settings: SceneSettings, ima
     """Time per image of every stage and of all."""
     clock.seconds.clear()
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
+        start = time.process_time()
         scenes.write_scene(Path(folder) / "000001", models, K, settings, 0, 1, images)
-        total = time.perf_counter() - start
+        total = time.process_time() - start
     return {label: 1e3 * clock.seconds[label] / images for label in STAGES} | {"all": 1e3 * total / images}
 
 
@@ -85,9 +85,9 @@ def full_against_adaptive(models: Any, K: Any, repeats: int) -> tuple[float, flo
             scenes.edges = shading.edges
         times = []
         for _ in range(repeats):
-            start = time.perf_counter()
+            start = time.process_time()
             scenes.render(caster, camera, appearance)
-            times.append(1e3 * (time.perf_counter() - start))
+            times.append(1e3 * (time.process_time() - start))
         medians.append(statistics.median(times[1:]))
     return medians[0], medians[1]
 
@@ -112,7 +112,7 @@ def main() -> None:
         columns[f"{look} {settings.width}x{settings.height}"] = milliseconds(
             clock, models, K, settings, arguments.images
         )
-    print(f"{'ms per image':24}" + "".join(f"{name:>18}" for name in columns))
+    print(f"{'CPU ms per image':24}" + "".join(f"{name:>18}" for name in columns))
     for label in next(iter(columns.values())):
         print(f"{label:24}" + "".join(f"{column[label]:18.1f}" for column in columns.values()))
     print(f"four samples everywhere {full:.0f} ms, at edges only {adaptive:.0f} ms: {full / adaptive:.1f} times faster")

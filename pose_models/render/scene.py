@@ -61,6 +61,10 @@ class SceneHits:
     position: Float
     normal: Float
 
+    def select(self, chosen: NDArray[np.bool_]) -> SceneHits:
+        """The hits chosen (M,)."""
+        return SceneHits(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+
 
 class SceneCaster:
     """An Embree scene of placed bodies; building it costs about 2 ms per thousand triangles."""

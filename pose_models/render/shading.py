@@ -56,6 +56,38 @@ class Camera:
     height: int
 
 
+@dataclasses.dataclass(frozen=True)
+class PixelLight:
+    """What pixel centres see, and the smoothed light there.
+
+    body: (H, W) int32, -1 for nothing. normal: (H, W, 3). received: (H, W, lamps + 1), as from `smooth_received`.
+    """
+
+    body: NDArray[np.int32]
+    normal: Float
+    received: Float
+
+    def at_samples(self, hits: SceneHits, chosen: NDArray[np.int64]) -> tuple[Float, NDArray[np.bool_]]:
+        """Light at the samples of `subpixel_rays`, borrowed from the nearest of four pixels with the same surface.
+
+        Returns:
+            received (M, lamps + 1), and (M,) whether there was such a pixel; 0 where not.
+        """
+        height, width = self.body.shape
+        rows, columns = np.divmod(chosen[hits.ray // 4], width)
+        toward = np.sign(SUBSAMPLES).astype(np.int64)[hits.ray % 4]
+        received = np.zeros((len(hits.ray), self.received.shape[-1]), dtype=np.float32)
+        known = np.zeros(len(hits.ray), dtype=bool)
+        for step_x, step_y in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            x = np.clip(columns + step_x * toward[:, 0], 0, width - 1)
+            y = np.clip(rows + step_y * toward[:, 1], 0, height - 1)
+            same = ~known & (self.body[y, x] == hits.body)
+            same &= np.einsum("ij,ij->i", self.normal[y, x], hits.normal) > 0.9
+            received[same] = self.received[y[same], x[same]]
+            known |= same
+        return received, known
+
+
 def light_received(caster: SceneCaster, hits: SceneHits, lighting: Lighting, pattern: NDArray[np.int64]) -> Float:
     """How much of each lamp, and of the surroundings, reaches hits: (M, lamps + 1) of 0 or 1.
 

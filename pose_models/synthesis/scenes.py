@@ -23,6 +23,7 @@ from pose_models.render.raycast import RayCaster
 from pose_models.render.scene import Body, Float, SceneCaster, SceneHits, Shape, camera_rays, lengths
 from pose_models.render.shading import (
     Camera,
+    PixelLight,
     edges,
     light_received,
     pixel_pattern,
@@ -157,19 +158,20 @@ def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> tuple
     height, width = camera.height, camera.width
     origins, directions = camera_rays(camera.K, camera.T_cam_world, size=(width, height))
     hits = caster.cast(origins, directions)
-    pattern = pixel_pattern(width, height)
     body = np.full(height * width, -1, dtype=np.int32)
     depth = np.zeros(height * width, dtype=np.float32)
     normal = np.zeros((height * width, 3), dtype=np.float32)
     body[hits.ray], depth[hits.ray], normal[hits.ray] = hits.body, hits.depth, hits.normal
     received = np.zeros((height * width, len(appearance.lighting.lamps) + 1), dtype=np.float32)
-    received[hits.ray] = light_received(caster, hits, appearance.lighting, pattern[hits.ray])
+    pattern = pixel_pattern(width, height)[hits.ray]
+    received[hits.ray] = light_received(caster, hits, appearance.lighting, pattern)
     image_body, image_normal = body.reshape(height, width), normal.reshape(height, width, 3)
-    smooth = smooth_received(received.reshape(height, width, -1), image_body, image_normal).reshape(received.shape)
+    smooth = smooth_received(received.reshape(height, width, -1), image_body, image_normal)
+    pixels = PixelLight(image_body, image_normal, smooth)
     radiance = appearance.background.reshape(-1, 3).copy()
-    radiance[hits.ray] = _shade(caster, hits, directions, appearance, smooth[hits.ray])
+    radiance[hits.ray] = _shade(caster, hits, directions, appearance, smooth.reshape(received.shape)[hits.ray])
     chosen = np.flatnonzero(edges(image_body, image_normal, depth.reshape(height, width)))
-    radiance[chosen] = _edge_radiance(caster, camera, appearance, chosen)
+    radiance[chosen] = _edge_radiance(caster, camera, appearance, chosen, pixels)
     return radiance.reshape(height, width, 3), image_body, depth.reshape(height, width)
 
 
@@ -180,14 +182,16 @@ def _shade(caster: SceneCaster, hits: SceneHits, directions: Float, appearance: 
     return shade(hits, view, albedo, appearance.materials, appearance.lighting, received)
 
 
-def _edge_radiance(caster: SceneCaster, camera: Camera, appearance: Appearance, chosen: NDArray[np.int64]) -> Float:
+def _edge_radiance(
+    caster: SceneCaster, camera: Camera, appearance: Appearance, chosen: NDArray[np.int64], pixels: PixelLight
+) -> Float:
     """Radiance (n, 3) of the chosen pixels, the mean of four samples each."""
     origins, directions = subpixel_rays(camera, chosen)
     hits = caster.cast(origins, directions)
-    # Samples of a pixel take different places of the jitter pattern, so that their mean is a soft shadow too.
-    place = pixel_pattern(camera.width, camera.height)[chosen]
-    pattern = ((place[:, None] + 4 * np.arange(4)) % 16).reshape(-1)
-    received = light_received(caster, hits, appearance.lighting, pattern[hits.ray])
+    received, known = pixels.at_samples(hits, chosen)
+    rest = hits.select(~known)
+    pattern = (pixel_pattern(camera.width, camera.height)[chosen][rest.ray // 4] + 5 * (rest.ray % 4)) % 16
+    received[~known] = light_received(caster, rest, appearance.lighting, pattern)
     samples = appearance.background.reshape(-1, 3)[chosen.repeat(4)]
     samples[hits.ray] = _shade(caster, hits, directions, appearance, received)
     return np.asarray(samples.reshape(-1, 4, 3).mean(axis=1))

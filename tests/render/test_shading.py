@@ -11,6 +11,7 @@ from pose_models.render.shading import (
     Lamp,
     Lighting,
     Materials,
+    PixelLight,
     edges,
     light_received,
     pixel_pattern,
@@ -118,6 +119,23 @@ def test_subpixel_rays_surround_the_pixel_centre():
     uv = (directions[:, :2] * 100 + [10, 5]).reshape(2, 4, 2)
     np.testing.assert_allclose(uv.mean(axis=1), [[10, 5], [3, 0]], atol=1e-4)
     np.testing.assert_allclose(np.abs(uv - uv.mean(axis=1, keepdims=True)), 0.25, atol=1e-4)
+
+
+def test_samples_at_an_edge_take_the_light_of_their_own_side():
+    body = np.zeros((4, 4), dtype=np.int32)
+    body[:, 2:] = 1
+    body[:, 3] = 2
+    normal = np.zeros((4, 4, 3), dtype=np.float32)
+    normal[..., 2] = 1
+    pixels = PixelLight(body, normal, np.arange(16, dtype=np.float32).reshape(4, 4, 1))
+    hits = _hits(np.tile([0, 0, 1.0], (4, 1)))  # the four samples of one pixel, all on body 0
+    received, known = pixels.at_samples(hits, np.array([4 * 1 + 2]))  # pixel (2, 1) itself shows body 1
+    # Samples to the left (first and third) find body 0 in pixel (1, 1); those to the right find body 2 only.
+    np.testing.assert_array_equal(known, [True, False, True, False])
+    np.testing.assert_array_equal(received[:, 0], [5, 0, 5, 0])
+    received, known = pixels.at_samples(hits, np.array([4 * 1 + 1]))
+    assert known.all()
+    np.testing.assert_array_equal(received[:, 0], 5)
 
 
 def test_ambient_occlusion_darkens_a_concave_corner():
