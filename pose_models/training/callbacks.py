@@ -38,7 +38,7 @@ class MetricsCsv(lightning.Callback):
         self.sums: dict[str, float] = {}
         self.count = 0
 
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.path.exists():
             with self.path.open(newline="") as stream:
                 rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(stream)]

@@ -29,7 +29,7 @@ class Items(Protocol):
     """Training samples by number: the same number always gives the same sample."""
 
     def sample(self, number: int) -> dict[str, Tensor]:
-        """Training sample `number` (0 <= number < steps * batch_size)."""
+        """Training sample `number` (0 <= number < steps * batch_size * processes)."""
         ...
 
     def valid_sample(self, number: int) -> dict[str, Tensor]:
@@ -62,10 +62,11 @@ class Chunks(lightning.LightningDataModule):
         self.items, self.train_settings, self.workers = items, settings, workers
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        step = self.trainer.global_step if self.trainer else 0
-        settings = self.train_settings
+        settings, trainer = self.train_settings, self.trainer
+        step, world = (trainer.global_step, trainer.world_size) if trainer else (0, 1)
         stop = min(step + settings.chunk_steps, settings.steps)
-        return self._loader(step * settings.batch_size, stop * settings.batch_size, valid=False)
+        per_step = settings.batch_size * world  # Lightning deals the samples out to the processes
+        return self._loader(step * per_step, stop * per_step, valid=False)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self._loader(0, self.items.valid_count, valid=True)
@@ -138,7 +139,7 @@ def fit(
     if resume:
         log.info("continuing from %s", last)
     try:
-        trainer.fit(module, datamodule=Chunks(items, settings, workers), ckpt_path=resume, weights_only=False)
+        trainer.fit(module, datamodule=Chunks(items, settings, workers), ckpt_path=resume, weights_only=True)
     except (RuntimeError, KeyError) as error:
         if resume and ("state_dict" in str(error) or "param" in str(error) or "zip" in str(error)):
             raise InputError(f"{last}: belongs to other settings or is damaged; delete it to train anew") from error

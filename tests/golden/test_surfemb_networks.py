@@ -18,7 +18,7 @@ KEY_STD = {"0": 1 / (3 * np.sqrt(3)), "1": np.sqrt(2 / 256) / 30, "2": np.sqrt(2
 
 
 def _key_network(v, prefix, width):
-    network = KeyNetwork(12, width)
+    network = KeyNetwork(NetworkSettings(key_width=width))
     names = network.state_dict()
     network.load_state_dict({name: torch.from_numpy(v[f"{prefix}{name}"]) for name in names})
     return network
@@ -39,12 +39,12 @@ def test_keys_are_those_of_the_reference(golden_dir):
         keys.square().sum().backward()
         expected = v["grad_x_of_sum_y2"]
         np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
-        wide = KeyNetwork(12, 256)
+        wide = KeyNetwork(NetworkSettings())
         state = {name: torch.from_numpy(_key_formula(name, t.shape)) for name, t in wide.state_dict().items()}
         wide.load_state_dict(state)
         np.testing.assert_allclose(wide(x).detach().numpy(), v["y256_formula"], atol=2e-4)
         torch.manual_seed(0)
-        drawn = [list(KeyNetwork(12, 256).state_dict().values()) for _ in range(20)]
+        drawn = [list(KeyNetwork(NetworkSettings()).state_dict().values()) for _ in range(20)]
         for tensors, (low, high, std) in zip(
             zip(*drawn, strict=True), v["init256_min_max_std_per_tensor"], strict=True
         ):

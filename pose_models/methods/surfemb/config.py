@@ -20,8 +20,11 @@ class NetworkSettings(Settings):
     separate_decoders: bool = Field(True, description="one decoder per object (paper), or one for all objects")
     embedding_dim: int = Field(12, ge=3, description="length of queries and keys")
     key_width: int = Field(256, ge=8, description="width of the key MLP's sine layers")
+    key_omega: float = Field(
+        30.0, gt=0, description="frequency of the key MLP's first layer; smaller ones give smoother keys, sooner learnt"
+    )
     key_gain: float = Field(
-        1.0, gt=0, description="factor on the key MLP's initial output; short trainings start faster with 30"
+        1.0, gt=0, description="factor on the key MLP's initial output; short trainings leave the start sooner with 30"
     )
     key_hidden_layers: int = Field(2, ge=0, description="sine layers after the first one")
 

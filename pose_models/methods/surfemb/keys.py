@@ -7,37 +7,39 @@ import math
 import torch
 from torch import Tensor, nn
 
-OMEGA = 30.0
+from pose_models.methods.surfemb.config import NetworkSettings
+
+INNER_OMEGA = 30.0
 
 
 class SineLayer(nn.Module):
     """sin(omega (W x + b)); the first layer of a SIREN is initialised differently from the others."""
 
-    def __init__(self, inputs: int, outputs: int, first: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, omega: float, first: bool = False) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, outputs)
-        bound = 1 / inputs if first else math.sqrt(6 / inputs) / OMEGA
+        self.omega = omega
+        bound = 1 / inputs if first else math.sqrt(6 / inputs) / INNER_OMEGA
         nn.init.uniform_(self.linear.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sin(OMEGA * self.linear(x))
+        return torch.sin(self.omega * self.linear(x))
 
 
 class KeyNetwork(nn.Module):
     """Keys of surface points of one object.
 
     `forward` maps points (..., 3), normalised by the object's bounding sphere, to keys (..., embedding_dim).
-    `gain` multiplies the initial weights of the last layer: trained ones are about sixty times the paper's initial
-    ones, and a small learning rate takes long to grow them.
     """
 
-    def __init__(self, embedding_dim: int, width: int = 256, hidden_layers: int = 2, gain: float = 1.0) -> None:
+    def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        last = nn.Linear(width, embedding_dim)
-        bound = gain * math.sqrt(6 / width) / OMEGA
+        width, omega = settings.key_width, settings.key_omega
+        last = nn.Linear(width, settings.embedding_dim)
+        bound = settings.key_gain * math.sqrt(6 / width) / INNER_OMEGA
         nn.init.uniform_(last.weight, -bound, bound)
-        hidden = [SineLayer(width, width) for _ in range(hidden_layers)]
-        self.net = nn.Sequential(SineLayer(3, width, first=True), *hidden, last)
+        hidden = [SineLayer(width, width, INNER_OMEGA) for _ in range(settings.key_hidden_layers)]
+        self.net = nn.Sequential(SineLayer(3, width, omega, first=True), *hidden, last)
 
     def forward(self, points: Tensor) -> Tensor:
         result: Tensor = self.net(points)

@@ -47,10 +47,7 @@ class SurfEmb(lightning.LightningModule):
         self.spheres = dict(spheres)
         network = settings.network
         self.query_network = QueryNetwork(network, len(self.object_ids), pretrained)
-        self.key_networks = nn.ModuleList(
-            KeyNetwork(network.embedding_dim, network.key_width, network.key_hidden_layers, network.key_gain)
-            for _ in self.object_ids
-        )
+        self.key_networks = nn.ModuleList(KeyNetwork(network) for _ in self.object_ids)
 
     def object_index(self, obj_id: int) -> int:
         """Position of an object in this model.

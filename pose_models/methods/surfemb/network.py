@@ -38,17 +38,17 @@ class ResNet18Encoder(nn.Module):
 
 
 class SmallEncoder(nn.Module):
-    """Plain convolutions with batch-norm; features at strides 2, 4, 8, 16."""
+    """Residual blocks, most of them at coarse resolution, where they are cheap; strides 2, 4, 8, 16."""
 
-    channels = (32, 64, 96, 128)
+    channels = (32, 64, 128, 192)
+    blocks = (0, 1, 2, 2)
 
     def __init__(self) -> None:
         super().__init__()
         stages, inputs = [], 3
-        for level, width in enumerate(self.channels):
-            depth = 1 if level == 0 else 2
-            layers = [_conv_bn(inputs, width, stride=2)] + [_conv_bn(width, width) for _ in range(depth - 1)]
-            stages.append(nn.Sequential(*layers))
+        for width, blocks in zip(self.channels, self.blocks, strict=True):
+            first = nn.Sequential(*_conv_bn(inputs, width, stride=2), nn.ReLU(inplace=True))
+            stages.append(nn.Sequential(first, *(ResidualBlock(width) for _ in range(blocks))))
             inputs = width
         self.stages = nn.ModuleList(stages)
 
@@ -60,9 +60,20 @@ class SmallEncoder(nn.Module):
         return features
 
 
-def _conv_bn(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch-norm around an identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*_conv_bn(width, width), nn.ReLU(inplace=True), *_conv_bn(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.layers(x))
+
+
+def _conv_bn(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return convolution, nn.BatchNorm2d(outputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +81,18 @@ class DecoderShape:
     """Channels of a decoder.
 
     skips: of the encoder's features, finest first. widths: after each 3x3 convolution, coarsest first, one for every
-    skip but the last. head: of a last 3x3 convolution at stride 1, or None to answer at stride 2.
+    skip but the last. head: of a last 3x3 convolution at stride 1, or None to answer at stride 2. batch_norm: after
+    the merging convolutions; the paper's decoder has none.
     """
 
     skips: tuple[int, ...]
     widths: tuple[int, ...]
     head: int | None
+    batch_norm: bool
 
 
 class Decoder(nn.Module):
-    """U-Net decoder without normalisation layers: 1x1 convolutions of the skips, concatenate, 3x3, bilinear x2."""
+    """U-Net decoder: 1x1 convolutions of the skips, bilinear x2, concatenate, 3x3."""
 
     def __init__(self, shape: DecoderShape, outputs: int) -> None:
         super().__init__()
@@ -91,14 +104,15 @@ class Decoder(nn.Module):
             nn.Conv2d(below + skip, width, 3, padding=1)
             for below, skip, width in zip(inputs, finer, widths, strict=True)
         )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) if shape.batch_norm else nn.Identity() for width in widths)
         self.head = nn.Conv2d(widths[-1], head, 3, padding=1) if head else None
         self.last = nn.Conv2d(head or widths[-1], outputs, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         laterals = [functional.relu(layer(feature)) for layer, feature in zip(self.lateral, features, strict=True)]
         x = laterals[-1]
-        for layer, skip in zip(self.merge, laterals[-2::-1], strict=True):
-            x = functional.relu(layer(torch.cat([_up(x), skip], dim=1)))
+        for layer, norm, skip in zip(self.merge, self.norms, laterals[-2::-1], strict=True):
+            x = functional.relu(norm(layer(torch.cat([_up(x), skip], dim=1))))
         if self.head is not None:
             x = functional.relu(self.head(_up(x)))
         result: Tensor = self.last(x)
@@ -118,10 +132,10 @@ class QueryNetwork(nn.Module):
         self.separate = settings.separate_decoders
         if settings.backbone == "resnet18":
             self.encoder: nn.Module = ResNet18Encoder(settings.pretrained if pretrained is None else pretrained)
-            shape = DecoderShape(ResNet18Encoder.channels, widths=(512, 256, 256, 128), head=64)
+            shape = DecoderShape(ResNet18Encoder.channels, widths=(512, 256, 256, 128), head=64, batch_norm=False)
         else:
             self.encoder = SmallEncoder()
-            shape = DecoderShape(SmallEncoder.channels, widths=(96, 64, 32), head=None)
+            shape = DecoderShape(SmallEncoder.channels, widths=(96, 64, 32), head=None, batch_norm=True)
         self.output_stride = 1 if shape.head else 2
         channels = 1 + settings.embedding_dim
         count, outputs = (objects, channels) if self.separate else (1, objects * channels)
