@@ -20,16 +20,16 @@ Depth = NDArray[np.float32]
 def mssd(points: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array, symmetries: Array) -> float:
     """Smallest, over symmetries (S, 4, 4), of the largest distance in mm of points (N, 3) between two poses."""
     poses = contiguous(R_est), contiguous(t_est), contiguous(R_gt), contiguous(t_gt)
-    return float(_mssd(contiguous(points), len(points), *poses, contiguous(symmetries), len(symmetries), np.empty(9)))
+    turns = contiguous(symmetries), len(symmetries)
+    return float(_mssd(contiguous(points.T), len(points), *poses, *turns, np.empty(len(points))))
 
 
 def mspd(points: Array, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array, symmetries: Array) -> float:
     """Smallest, over symmetries (S, 4, 4), of the largest pixel distance of points (N, 3); K upper-triangular."""
     poses = contiguous(R_est), contiguous(t_est), contiguous(R_gt), contiguous(t_gt)
-    scratch = np.empty((len(points), 2)), np.empty(12)
-    return float(
-        _mspd(contiguous(points), len(points), contiguous(K), *poses, contiguous(symmetries), len(symmetries), *scratch)
-    )
+    turns = contiguous(symmetries), len(symmetries)
+    scratch = np.empty((3, len(points))), np.empty(12)
+    return float(_mspd(contiguous(points.T), len(points), contiguous(K), *poses, *turns, *scratch))
 
 
 def surface_counts(
@@ -79,41 +79,50 @@ def match(errors: Array, thresholds: Array, valid: NDArray[np.bool_]) -> NDArray
     return matched
 
 
+# In the next two, points are (3, N): loops without a break over contiguous coordinates become vector instructions.
+# Before such a loop the point that was farthest under the last symmetry is tried alone: it ends most of them at once.
+
+
 @kernel("f8", "f8*", "i8", "f8*", "f8*", "f8*", "f8*", "f8*", "i8", "f8*")
 def _mssd(
     points_: Any, count: int, R_est_: Any, t_est: Any, R_gt_: Any, t_gt: Any, symmetries_: Any, symmetry_count: int,
-    work: Any,
+    squares_: Any,
 ) -> float:  # fmt: skip # pragma: no cover - compiled
-    points, symmetries = carray(points_, (count, 3)), carray(symmetries_, (symmetry_count, 4, 4))
-    R_est, R_gt, A = carray(R_est_, (3, 3)), carray(R_gt_, (3, 3)), carray(work, (3, 3))
+    points, symmetries = carray(points_, (3, count)), carray(symmetries_, (symmetry_count, 4, 4))
+    R, G, squares = carray(R_est_, (3, 3)), carray(R_gt_, (3, 3)), carray(squares_, (count,))
     best = np.inf
-    last = 0  # the farthest point under the symmetry before is likely far again: it ends most loops at once
+    last = 0
     for s in range(symmetry_count):
-        bx, by, bz = t_est[0] - t_gt[0], t_est[1] - t_gt[1], t_est[2] - t_gt[2]
-        for m in range(3):
-            bx -= R_gt[0, m] * symmetries[s, m, 3]
-            by -= R_gt[1, m] * symmetries[s, m, 3]
-            bz -= R_gt[2, m] * symmetries[s, m, 3]
-        for i in range(3):
-            for k in range(3):
-                A[i, k] = R_est[i, k]
-                for m in range(3):
-                    A[i, k] -= R_gt[i, m] * symmetries[s, m, k]
+        S = symmetries[s]
+        a00 = R[0, 0] - (G[0, 0] * S[0, 0] + G[0, 1] * S[1, 0] + G[0, 2] * S[2, 0])
+        a01 = R[0, 1] - (G[0, 0] * S[0, 1] + G[0, 1] * S[1, 1] + G[0, 2] * S[2, 1])
+        a02 = R[0, 2] - (G[0, 0] * S[0, 2] + G[0, 1] * S[1, 2] + G[0, 2] * S[2, 2])
+        a03 = t_est[0] - (G[0, 0] * S[0, 3] + G[0, 1] * S[1, 3] + G[0, 2] * S[2, 3] + t_gt[0])
+        a10 = R[1, 0] - (G[1, 0] * S[0, 0] + G[1, 1] * S[1, 0] + G[1, 2] * S[2, 0])
+        a11 = R[1, 1] - (G[1, 0] * S[0, 1] + G[1, 1] * S[1, 1] + G[1, 2] * S[2, 1])
+        a12 = R[1, 2] - (G[1, 0] * S[0, 2] + G[1, 1] * S[1, 2] + G[1, 2] * S[2, 2])
+        a13 = t_est[1] - (G[1, 0] * S[0, 3] + G[1, 1] * S[1, 3] + G[1, 2] * S[2, 3] + t_gt[1])
+        a20 = R[2, 0] - (G[2, 0] * S[0, 0] + G[2, 1] * S[1, 0] + G[2, 2] * S[2, 0])
+        a21 = R[2, 1] - (G[2, 0] * S[0, 1] + G[2, 1] * S[1, 1] + G[2, 2] * S[2, 1])
+        a22 = R[2, 2] - (G[2, 0] * S[0, 2] + G[2, 1] * S[1, 2] + G[2, 2] * S[2, 2])
+        a23 = t_est[2] - (G[2, 0] * S[0, 3] + G[2, 1] * S[1, 3] + G[2, 2] * S[2, 3] + t_gt[2])
+        x, y, z = points[0, last], points[1, last], points[2, last]
+        dx = a00 * x + a01 * y + a02 * z + a03
+        dy = a10 * x + a11 * y + a12 * z + a13
+        dz = a20 * x + a21 * y + a22 * z + a23
+        if dx * dx + dy * dy + dz * dz >= best:
+            continue
+        for n in range(count):
+            x, y, z = points[0, n], points[1, n], points[2, n]
+            dx = a00 * x + a01 * y + a02 * z + a03
+            dy = a10 * x + a11 * y + a12 * z + a13
+            dz = a20 * x + a21 * y + a22 * z + a23
+            squares[n] = dx * dx + dy * dy + dz * dz
         largest = -1.0
-        farthest = last
-        for n in range(-1, count):
-            p = last if n < 0 else n
-            x, y, z = points[p, 0], points[p, 1], points[p, 2]
-            dx = A[0, 0] * x + A[0, 1] * y + A[0, 2] * z + bx
-            dy = A[1, 0] * x + A[1, 1] * y + A[1, 2] * z + by
-            dz = A[2, 0] * x + A[2, 1] * y + A[2, 2] * z + bz
-            square = dx * dx + dy * dy + dz * dz
-            if square > largest:
-                largest = square
-                farthest = p
-                if square >= best:
-                    break
-        last = farthest
+        for n in range(count):
+            if squares[n] > largest:
+                largest = squares[n]
+                last = n
         best = min(best, largest)
     return np.sqrt(best)  # type: ignore[no-any-return]
 
@@ -121,44 +130,51 @@ def _mssd(
 @kernel("f8", "f8*", "i8", "f8*", "f8*", "f8*", "f8*", "f8*", "f8*", "i8", "f8*", "f8*")
 def _mspd(
     points_: Any, count: int, K_: Any, R_est_: Any, t_est: Any, R_gt_: Any, t_gt: Any, symmetries_: Any,
-    symmetry_count: int, uv_: Any, work: Any,
+    symmetry_count: int, scratch_: Any, work: Any,
 ) -> float:  # fmt: skip # pragma: no cover - compiled
-    points, symmetries = carray(points_, (count, 3)), carray(symmetries_, (symmetry_count, 4, 4))
+    points, symmetries = carray(points_, (3, count)), carray(symmetries_, (symmetry_count, 4, 4))
     R_est, R_gt, K = carray(R_est_, (3, 3)), carray(R_gt_, (3, 3)), carray(K_, (3, 3))
-    uv, M = carray(uv_, (count, 2)), carray(work, (3, 4))
-    fx, skew, cx, fy, cy = K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
-    for p in range(count):
-        x, y, z = points[p, 0], points[p, 1], points[p, 2]
-        zc = R_est[2, 0] * x + R_est[2, 1] * y + R_est[2, 2] * z + t_est[2]
-        yc = R_est[1, 0] * x + R_est[1, 1] * y + R_est[1, 2] * z + t_est[1]
-        xc = R_est[0, 0] * x + R_est[0, 1] * y + R_est[0, 2] * z + t_est[0]
-        uv[p, 0] = (fx * xc + skew * yc) / zc + cx
-        uv[p, 1] = fy * yc / zc + cy
+    scratch, M = carray(scratch_, (3, count)), carray(work, (3, 4))  # scratch: u and v of the estimate, squares
     best = np.inf
     last = 0
-    for s in range(symmetry_count):
-        for i in range(3):
-            for k in range(4):
-                M[i, k] = t_gt[i] if k == 3 else 0.0
-                for m in range(3):
-                    M[i, k] += R_gt[i, m] * symmetries[s, m, k]
+    for s in range(-1, symmetry_count):  # first the estimate itself, then the ground truth under each symmetry
+        for k in range(4):
+            for i in range(3):
+                if s < 0:
+                    M[i, k] = R_est[i, k] if k < 3 else t_est[i]
+                else:
+                    M[i, k] = t_gt[i] if k == 3 else 0.0
+                    for m in range(3):
+                        M[i, k] += R_gt[i, m] * symmetries[s, m, k]
+            x, y, z = M[0, k], M[1, k], M[2, k]
+            M[0, k], M[1, k] = K[0, 0] * x + K[0, 1] * y + K[0, 2] * z, K[1, 1] * y + K[1, 2] * z
+        a00, a01, a02, a03 = M[0, 0], M[0, 1], M[0, 2], M[0, 3]
+        a10, a11, a12, a13 = M[1, 0], M[1, 1], M[1, 2], M[1, 3]
+        a20, a21, a22, a23 = M[2, 0], M[2, 1], M[2, 2], M[2, 3]
+        if s < 0:
+            for n in range(count):
+                x, y, z = points[0, n], points[1, n], points[2, n]
+                depth = a20 * x + a21 * y + a22 * z + a23
+                scratch[0, n] = (a00 * x + a01 * y + a02 * z + a03) / depth
+                scratch[1, n] = (a10 * x + a11 * y + a12 * z + a13) / depth
+            continue
+        x, y, z = points[0, last], points[1, last], points[2, last]
+        depth = a20 * x + a21 * y + a22 * z + a23
+        du = (a00 * x + a01 * y + a02 * z + a03) / depth - scratch[0, last]
+        dv = (a10 * x + a11 * y + a12 * z + a13) / depth - scratch[1, last]
+        if du * du + dv * dv >= best:
+            continue
+        for n in range(count):
+            x, y, z = points[0, n], points[1, n], points[2, n]
+            depth = a20 * x + a21 * y + a22 * z + a23
+            du = (a00 * x + a01 * y + a02 * z + a03) / depth - scratch[0, n]
+            dv = (a10 * x + a11 * y + a12 * z + a13) / depth - scratch[1, n]
+            scratch[2, n] = du * du + dv * dv
         largest = -1.0
-        farthest = last
-        for n in range(-1, count):
-            p = last if n < 0 else n
-            x, y, z = points[p, 0], points[p, 1], points[p, 2]
-            zc = M[2, 0] * x + M[2, 1] * y + M[2, 2] * z + M[2, 3]
-            yc = M[1, 0] * x + M[1, 1] * y + M[1, 2] * z + M[1, 3]
-            xc = M[0, 0] * x + M[0, 1] * y + M[0, 2] * z + M[0, 3]
-            du = (fx * xc + skew * yc) / zc + cx - uv[p, 0]
-            dv = fy * yc / zc + cy - uv[p, 1]
-            square = du * du + dv * dv
-            if not square <= largest:  # also takes nan, which makes the error infinite
-                largest = np.inf if np.isnan(square) else square
-                farthest = p
-                if largest >= best:
-                    break
-        last = farthest
+        for n in range(count):
+            if not scratch[2, n] <= largest:  # also takes nan, which makes the error infinite
+                largest = np.inf if np.isnan(scratch[2, n]) else scratch[2, n]
+                last = n
         best = min(best, largest)
     return np.sqrt(best)  # type: ignore[no-any-return]
 

@@ -141,8 +141,9 @@ def _fill(
         if area == 0.0:
             continue
         # Barycentric weights of b and c, and 1/z, are linear in the column i and the row j.
-        wb_i, wb_j = (cv - av) / area, -(cu - au) / area
-        wc_i, wc_j = -(bv - av) / area, (bu - au) / area
+        scale = 1.0 / area
+        wb_i, wb_j = (cv - av) * scale, -(cu - au) * scale
+        wc_i, wc_j = -(bv - av) * scale, (bu - au) * scale
         za = uv[a, 2]
         zb, zc = uv[b, 2] - za, uv[c, 2] - za
         for j in range(int(top), int(bottom) + 1):
