@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pose_models"
 ROOMS = [
-    *("files", "program", "settings"),
+    *("files", "program", "settings", "compiled"),
     *("geometry", "meshes", "datasets", "render", "images", "synthesis", "training", "detections", "methods"),
     *("multiview", "evaluation", "report", "workflow"),
 ]
