@@ -54,6 +54,7 @@ class World:
     def __init__(self, dataset: BopDataset, split: str | None = None, models: str = "models_eval") -> None:
         self.dataset = dataset
         self.models = models
+        self.assume_visible = False  # where scene_gt_info.json is missing, take every instance as wholly visible
         if not (dataset.root / models / "models_info.json").exists():
             raise InputError(
                 f"{dataset.root / models}: not found or without models_info.json; scores need the dataset's "
@@ -114,9 +115,17 @@ class World:
                 obj_id=np.array([i.obj_id for i in instances], dtype=np.int64),
                 R=np.ascontiguousarray(T[:, :3, :3]),
                 t=np.ascontiguousarray(T[:, :3, 3]),
-                visib_fract=np.array([i.visib_fract for i in scene.ground_truth_info[key[1]]], dtype=np.float64),
+                visib_fract=self._visible_fractions(scene, key[1], len(instances)),
             )
         return self._truths[key]
+
+    def _visible_fractions(self, scene: BopScene, im_id: int, count: int) -> Array:
+        file = scene.path / "scene_gt_info.json"
+        if file.exists():
+            return np.array([info.visib_fract for info in scene.ground_truth_info[im_id]], dtype=np.float64)
+        if self.assume_visible:
+            return np.ones(count)
+        raise InputError(f"{file}: not found; make it with workflow_scripts/annotate.py --dataset {self.dataset.root}")
 
     def image_size(self, key: ImageKey) -> tuple[int, int]:
         """Width and height of an image, from its depth or colour file."""

@@ -185,3 +185,24 @@ def test_depth_is_needed_where_it_is_needed(made_dataset, files, tmp_path):
     with pytest.raises(InputError, match=r"depth/000003.png: truncated"):
         score(World(BopDataset(copy)), files["perfect"])
     assert score(World(BopDataset(copy)), files["perfect"], "bop24")["bop24_mAP"] == pytest.approx(1.0)
+
+
+def test_photographs_need_neither_depth_nor_visibility(made_dataset, files, tmp_path):
+    import shutil
+
+    import cv2
+
+    copy = tmp_path / "photos"
+    shutil.copytree(made_dataset, copy)
+    for scene in (copy / "test").iterdir():
+        shutil.rmtree(scene / "depth")
+        (scene / "scene_gt_info.json").unlink()
+        (scene / "rgb").mkdir()
+        for im_id in (0, 3):
+            cv2.imwrite(str(scene / "rgb" / f"{im_id:06d}.png"), np.zeros((120, 160, 3), np.uint8))
+    (copy / "test_targets_bop19.json").unlink()
+    scores = score(World(BopDataset(copy)), files["perfect"], "silhouette")
+    assert scores["silhouette_iou"] == pytest.approx(1.0)
+    assert scores["instances_total"] == 12
+    with pytest.raises(InputError, match=r"scene_gt_info\.json: not found; make it with"):
+        score(World(BopDataset(copy)), files["perfect"])
