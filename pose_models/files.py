@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import logging
@@ -30,6 +31,15 @@ def _own_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
 
 
+def _remove_leftovers(target: Path) -> None:
+    """Remove what programs of this host that were killed have left beside `target`."""
+    prefix = f".{target.name}.{socket.gethostname()}."
+    for path in target.parent.glob(f"{glob.escape(prefix)}*.part"):
+        process = path.name.removeprefix(prefix).removesuffix(".part")
+        if process.isdigit() and not Path("/proc", process).exists() and Path("/proc/self").exists():
+            remove(path)
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block succeeds, remove it if not.
@@ -41,6 +51,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _own_name(target)
     remove(temporary)
+    _remove_leftovers(target)
     try:
         yield temporary
         if target.is_dir():
