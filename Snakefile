@@ -23,6 +23,9 @@ include: "rules/report.smk"
 
 localrules:
     all,
+    dataset_scores,
+    graph,
+    targets,
 
 
 wildcard_constraints:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from .conftest import Project, output
+from tests.workflow.project import Project, output
 
 pytestmark = pytest.mark.slow
 CHANGED_INFERENCE = ("--config", "runs={tiny: {set: {infer: {refine_steps: 6}}}}")

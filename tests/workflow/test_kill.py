@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Project, copy_of, output
+from tests.workflow.project import Project, copy_of, output
 
 pytestmark = pytest.mark.slow
 TIMES = ("seconds_per_image", "bop19_average_time_per_image", "provenance", "seconds", "inputs")

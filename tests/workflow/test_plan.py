@@ -12,8 +12,7 @@ import yaml
 
 from pose_models.files import InputError
 from pose_models.workflow import DEMO_OBJECTS, WorkflowSettings, load
-
-from .conftest import ROOT, Project, output
+from tests.workflow.project import ROOT, Project, output
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 WITH_PHOTOS = ("--config", "datasets={real: {folder: photos}}")
