@@ -149,7 +149,9 @@ class WorkflowSettings(Settings):
     train_threads: int = Field(
         8, ge=1, description="CPU cores that each training asks for; locally at most all there are"
     )
-    evaluator: Literal["builtin"] = Field("builtin", description="who computes the scores")
+    evaluator: Literal["builtin", "bop_toolkit"] = Field(
+        "builtin", description="who computes the scores; `bop_toolkit` is the reference, where you have installed it"
+    )
     datasets: dict[str, Annotated[Dataset, Field(discriminator="source")]] = Field(
         DEFAULT_DATASETS,
         min_length=1,

@@ -18,10 +18,12 @@ rule evaluate:
         runtime=scaled(60),
     params:
         protocol=protocol_of,
+        evaluator=SETTINGS.evaluator,
         split=test_split,
     shell:
         "python workflow_scripts/evaluate.py --dataset data/{wildcards.dataset} --split {params.split}"
-        " --estimates {input.estimates} --protocol {params.protocol} --workers {threads} --out {output} > {log} 2>&1"
+        " --estimates {input.estimates} --protocol {params.protocol} --evaluator {params.evaluator}"
+        " --workers {threads} --out {output} > {log} 2>&1"
 
 
 rule dataset_scores:
