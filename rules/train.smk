@@ -13,6 +13,7 @@ rule train:
         mem_mb=scaled(5000),
         runtime=scaled(1440),
         gpu=SETTINGS.gpus,
+        nodes=1,
         device=DEVICE,
         loaders=loaders,
     params:
