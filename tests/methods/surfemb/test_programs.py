@@ -1,0 +1,114 @@
+"""train.py and infer.py as programs: a checkpoint that learns, the same estimates again, resumed inference."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pose_models.datasets.estimates import read_estimates
+from pose_models.files import InputError
+from pose_models.methods.partial import PartialResults
+from pose_models.methods.registry import FAMILIES, family
+from tests.methods.surfemb.conftest import SCRIPTS, run
+
+NETWORK = ["network.backbone=small", "network.separate_decoders=false", "network.key_width=32", "crop.side=64",
+           "crop.min_visib_px=50", "loss.positives=32", "loss.negatives=32", "train.steps=30", "train.batch_size=4",
+           "train.chunk_steps=15", "train.warmup_steps=0", "train.valid_items=2", "train.wandb=disabled",
+           "loss.lr_image=1e-3"]  # fmt: skip
+INFER = ["infer.hypotheses=200", "infer.scored=50", "infer.refine_steps=5"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "model.ckpt"
+    run("train.py", "--family", "surfemb", "--set", *NETWORK, "--models", small / "models", "--scenes",
+        small / "train_synt" / "000000", "--out", out, "--device", "cpu", "--workers", 0)  # fmt: skip
+    return out
+
+
+def _infer(small, checkpoint, out, *settings):
+    return run("infer.py", "--family", "surfemb", "--set", *NETWORK, *INFER, *settings, "--checkpoint", checkpoint,
+               "--dataset", small, "--detections", small / "simulated.json", "--surface", small / "surface", "--out",
+               out, "--device", "cpu")  # fmt: skip
+
+
+def _columns(path):
+    estimates = read_estimates(path)
+    return np.column_stack([estimates.obj_id, estimates.score, estimates.R.reshape(-1, 9), estimates.t])
+
+
+def test_training_lowers_the_loss(checkpoint):
+    lines = (checkpoint.parent / "train" / "metrics.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    losses = [float(row[names.index("valid/loss")]) for row in (line.split(",") for line in lines[1:])
+              if row[names.index("valid/loss")]]  # fmt: skip
+    assert losses[-1] < losses[0]
+
+
+def test_the_same_run_gives_the_same_estimates_and_an_inspection(small, checkpoint, tmp_path):
+    for name in ("a", "b"):
+        _infer(small, checkpoint, tmp_path / name / "estimates.csv")
+    first, second = (_columns(tmp_path / name / "estimates.csv") for name in ("a", "b"))
+    assert len(first)
+    np.testing.assert_array_equal(first, second)
+    views = np.load(tmp_path / "a" / "inspect.npz")
+    assert views["crop"].shape[1:] == (64, 64, 3)
+    assert len(views["index"]) == len(views["T_est"]) == len(views["key_vis"])
+
+
+def test_a_cut_inference_goes_on_where_it_was(small, checkpoint, tmp_path):
+    out = tmp_path / "estimates.csv"
+    _infer(small, checkpoint, out)
+    expected = _columns(out)
+    with PartialResults(tmp_path / "other.csv", key="x") as partial:
+        partial.add("1/0", [{"row": 0}])
+    assert not partial.path.exists()
+    np.testing.assert_array_equal(_columns(out), expected)
+
+
+def test_partial_results_survive_a_kill_and_other_settings_do_not_reuse_them(tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path; from pose_models.methods.partial import PartialResults\n"
+        "with PartialResults(Path(sys.argv[1]), 'key') as partial:\n"
+        "    partial.add('1/0', [{'row': 0, 'x': 0.1}])\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    out = tmp_path / "estimates.csv"
+    assert subprocess.run([sys.executable, "-c", program, str(out)], check=False).returncode == -9
+    with out.with_name(".estimates.csv.partial").open("a") as stream:
+        stream.write('{"key": "key", "name": "1/1", "rec')  # what a kill in the middle of a line leaves
+    with PartialResults(out, "other") as partial:
+        assert partial.done == {}
+    subprocess.run([sys.executable, "-c", program, str(out)], check=False)
+    with PartialResults(out, "key") as partial:
+        assert partial.done == {"1/0": [{"row": 0, "x": 0.1}]}
+
+
+def test_settings_that_do_not_fit_the_checkpoint_are_refused(small, checkpoint, tmp_path):
+    command = [sys.executable, SCRIPTS / "infer.py", "--family", "surfemb", "--checkpoint", checkpoint, "--dataset",
+               small, "--detections", small / "simulated.json", "--surface", small / "surface", "--out",
+               tmp_path / "e.csv", "--device", "cpu"]  # fmt: skip
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "was trained with other network or crop settings" in done.stderr
+    assert not (tmp_path / "e.csv").exists()
+
+
+def test_unknown_methods_and_settings_name_the_nearest():
+    with pytest.raises(InputError, match="'surfembb' is not a known method; did you mean 'surfemb'"):
+        family("surfembb")
+    from pose_models.settings import resolve
+
+    with pytest.raises(InputError, match=r"train\.stepps is not a known key; did you mean 'steps'"):
+        resolve(FAMILIES["surfemb"].settings_model(), ["train.stepps=3"])
+    with pytest.raises(InputError, match="multiple of 32"):
+        resolve(FAMILIES["surfemb"].settings_model(), ["crop.side=80"])
+
+
+def test_every_family_has_settings_with_its_training_sections():
+    for chosen in FAMILIES.values():
+        sections = set(chosen.settings_model().model_fields)
+        assert set(chosen.train_sections) < sections
+        assert json.loads(chosen.settings_model()().model_dump_json())
