@@ -70,12 +70,13 @@ class DemoDataset(_Dataset):
 
     source: Literal["demo"] = Field("demo", description="`demo`: parts and scenes made here; nothing is downloaded")
     runs: tuple[str, ...] = Field(("surfemb-small",), description="methods to compare: names under `runs`")
-    train_scenes: int = Field(40, ge=1, description="training scene folders, one job each")
-    train_images: int = Field(50, ge=1, description="images per training scene folder")
+    train_scenes: int = Field(8, ge=1, description="training scene folders, one job each")
+    train_images: int = Field(60, ge=1, description="images per training scene folder")
     test_scenes: int = Field(4, ge=1, description="test scene folders, one job each")
-    test_images: int = Field(25, ge=1, description="images per test scene folder")
+    test_images: int = Field(10, ge=1, description="images per test scene folder")
     set: dict[str, Any] = Field(
-        default_factory=dict, description="scene settings that differ from the looks `train` and `test`"
+        {"instances": (5, 8), "distractors": (0, 2), "bin_size_mm": (250, 310)},
+        description="scene settings that differ from the looks `train` and `test`",
     )
 
 
@@ -89,10 +90,13 @@ class PhotosDataset(_Dataset):
         "examples/real.yaml", description="file that names photos, models, intrinsics, reference poses"
     )
     folder: str | None = Field(None, description="folder that the description's file names are relative to")
+    runs: tuple[str, ...] = Field(("surfemb-small-augmented",), description="methods to compare: names under `runs`")
     protocols: tuple[Protocol, ...] = Field(
         ("silhouette",), min_length=1, description="how estimates are scored; the first one gives <run>/scores.json"
     )
-    synthetic: SyntheticImages = Field(SyntheticImages(), description="the images that the networks learn from")
+    synthetic: SyntheticImages = Field(
+        SyntheticImages(shards=8, images=60), description="the images that the networks learn from"
+    )
 
 
 class FolderDataset(_Dataset):
@@ -124,15 +128,23 @@ class Run(Settings):
         return validate(FAMILIES[self.family].settings_model(), self.set, "set")
 
 
-def _small(**train: Any) -> dict[str, Any]:
-    network = {"backbone": "small", "separate_decoders": False, "key_width": 128}
-    return {"network": network, "crop": {"side": 96}, "train": train}
+def _small(augment: bool = False, **train: Any) -> dict[str, Any]:
+    """Settings for minutes of training on a few CPU cores: a small network on small crops, fast schedules."""
+    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 250, "valid_items": 96}
+    return {
+        "network": {"backbone": "small", "separate_decoders": False, "key_width": 128, "key_gain": 30},
+        "crop": {"side": 64, "min_visib_px": 200, "augment": augment},
+        "loss": {"positives": 192, "negatives": 320, "lr_image": 1e-3, "lr_key": 3e-4},
+        "train": {"steps": 4000, **schedule, **train},
+        "infer": {"downsample": 2, "hypotheses": 2000, "scored": 500, "surface_points": 2000},
+    }
 
 
 DEFAULT_DATASETS: dict[str, Dataset] = {"demo": DemoDataset(), "real": PhotosDataset()}
 DEFAULT_RUNS = {
     "surfemb": Run(family="surfemb"),
     "surfemb-small": Run(family="surfemb", set=_small()),
+    "surfemb-small-augmented": Run(family="surfemb", set=_small(augment=True)),
     "surfemb-untrained": Run(family="surfemb", set=_small(steps=0)),
 }
 

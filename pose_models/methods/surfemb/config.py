@@ -75,7 +75,7 @@ class InferSettings(Settings):
         description="reproduce the published refinement, which starts on a kink of the objective and has no safeguard",
     )
     depth: bool = Field(False, description="correct the distance by the depth image (the paper's RGB-D entries)")
-    surface_points: int = Field(0, ge=0, description="use this many of the surface samples, evenly thinned; 0 for all")
+    surface_points: int = Field(0, ge=0, description="use a random subset of this many surface samples; 0 for all")
     seed: int = Field(0, description="seed of the sampling")
 
 

@@ -97,7 +97,7 @@ class SurfEmb(lightning.LightningModule):
             {"params": self.key_networks.parameters(), "lr": loss.lr_key},
         ]
         kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(groups, weight_decay=train.weight_decay)
+        optimizer = kind(groups, weight_decay=train.weight_decay, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

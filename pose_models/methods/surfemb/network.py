@@ -40,8 +40,8 @@ class ResNet18Encoder(nn.Module):
 class SmallEncoder(nn.Module):
     """Residual blocks, most of them at coarse resolution, where they are cheap; strides 2, 4, 8, 16."""
 
-    channels = (32, 64, 128, 192)
-    blocks = (0, 1, 2, 2)
+    channels = (32, 64, 96, 128)
+    blocks = (0, 0, 1, 1)
 
     def __init__(self) -> None:
         super().__init__()
