@@ -42,7 +42,8 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        path = error.filename2 or error.filename  # when a file is moved, its new place is the full one
+        where = f"{path}: " if path else ""
         sys.exit(_fail(f"{where}no space left on the device; free some and run the same command again", 3))
 
 
