@@ -23,7 +23,7 @@ from pose_models.synthesis.photos_config import PhotosDescription
 
 NAME = r"[a-z0-9][a-z0-9_-]*"
 DEMO_OBJECTS = (1, 2, 3)
-STAGE_FOLDERS = ("meshes", "surface", "synthetic", "detections", "logs", "benchmarks")
+STAGE_FOLDERS = ("meshes", "surface", "synthetic", "detections", "comparisons", "logs", "benchmarks")
 Protocol = Literal["bop19", "bop24", "coco", "classic", "ycbv-auc", "silhouette"]
 
 

@@ -257,6 +257,15 @@ def scores_of_runs(wildcards):
     return [file for run in SETTINGS.dataset(name).runs for file in scores_of_run(name, run)]
 
 
+def comparisons(wildcards):
+    """Each later run of a dataset compared with the first, where their AR is computed."""
+    entry = SETTINGS.dataset(wildcards.dataset)
+    first, *others = entry.runs or [None]
+    if "bop19" not in entry.protocols:
+        return []
+    return [f"results/{wildcards.dataset}/comparisons/{run}_vs_{first}.json" for run in others if run != first]
+
+
 def protocol_of(wildcards):
     """The protocol behind a file of scores."""
     return wildcards.protocol.removeprefix("_") or SETTINGS.dataset(wildcards.dataset).protocols[0]

@@ -26,6 +26,32 @@ rule evaluate:
         " --workers {threads} --out {output} > {log} 2>&1"
 
 
+rule compare:
+    input:
+        first="results/{dataset}/{first}/estimates.csv",
+        second="results/{dataset}/{run}/estimates.csv",
+        models="data/{dataset}/models_eval/models_info.json",
+        scenes=test_scenes,
+        targets="data/{dataset}/test_targets_bop19.json",
+    output:
+        "results/{dataset}/comparisons/{run}_vs_{first}.json",
+    log:
+        "results/{dataset}/logs/compare/{run}_vs_{first}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/compare/{run}_vs_{first}.jsonl"
+    wildcard_constraints:
+        first=one_of(SETTINGS.runs),
+    threads: 4
+    resources:
+        mem_mb=scaled(2000),
+        runtime=scaled(60),
+    params:
+        split=test_split,
+    shell:
+        "python workflow_scripts/compare_estimates.py --dataset data/{wildcards.dataset} --split {params.split}"
+        " --first {input.first} --second {input.second} --workers {threads} --out {output} > {log} 2>&1"
+
+
 rule dataset_scores:
     input:
         scores_of_runs,

@@ -20,6 +20,7 @@ rule graph:
 rule report:
     input:
         scores="results/{dataset}/scores.json",
+        comparisons=comparisons,
         detections=detections,
         graph="results/{dataset}/graph.svg",
         surfaces=surfaces,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def test_a_dry_run_shows_the_whole_graph_in_seconds_without_torch(without_torch:
     for run in CONFIG["runs"]:
         assert f"results/{dataset}/{run}/model.ckpt" in output(result)
     assert time.monotonic() - start < 30, "a dry run takes 4 s on two idle cores"
+
+
+def test_later_runs_are_compared_with_the_first_where_average_recall_is_computed(without_torch: Project) -> None:
+    runs = "runs: [surfemb-small, surfemb-untrained, surfemb]"
+    changes = f"datasets={{demo: {{{runs}}}, real: {{{runs}, folder: photos}}}}"
+    result = without_torch.snakemake("-n", "results/demo/report.html", "results/real/report.html", "--config", changes)
+    assert result.returncode == 0, output(result)
+    files = set(re.findall(r"results/\w+/comparisons/\S+\.json", output(result)))
+    assert files == {
+        f"results/demo/comparisons/{run}_vs_surfemb-small.json" for run in ("surfemb-untrained", "surfemb")
+    }
+    assert "rule compare:" not in output(without_torch.snakemake("-n"))
 
 
 @pytest.mark.parametrize(
