@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: lines over an axis, bars of a recall curve, one bar with an interval."""
+"""Small charts as inline SVG: lines over an axis, bars of a recall curve, one bar or dot with an interval."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ class Series:
     color: str
     points: Sequence[tuple[float, float]]
     is_dotted: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Whisker:
+    """A value with the ends of its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
 
 
 def line_chart(
@@ -73,8 +83,14 @@ def curve_bars(values: Sequence[float], labels: Sequence[str], color: str, size:
     return f'<svg class="bars" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(bars)}</svg>'
 
 
-def bar(value: float, color: str, interval: tuple[float, float] | None = None, width: int = 150) -> str:
-    """A horizontal bar for a value 0..1, with a whisker for its interval."""
+def bar(
+    value: float,
+    color: str,
+    interval: tuple[float, float] | None = None,
+    width: int = 150,
+    mark: tuple[float, str] | None = None,
+) -> str:
+    """A horizontal bar for a value 0..1, with a whisker for its interval and a mark (value, name) for another value."""
     height = 14
     parts = [
         f'<rect class="ground" width="{width}" height="{height}" rx="2"/>',
@@ -86,7 +102,45 @@ def bar(value: float, color: str, interval: tuple[float, float] | None = None, w
             f'<path class="whisker" d="M{low:.1f},7H{high:.1f}M{low:.1f},3V11M{high:.1f},3V11">'
             f"<title>{interval[0]:.3f} to {interval[1]:.3f}</title></path>"
         )
+    if mark is not None:
+        x = width * max(0.0, min(1.0, mark[0]))
+        parts.append(
+            f'<path class="mark" d="M{x:.1f},0V{height}"><title>{escape(mark[1])}: {mark[0]:.3f}</title></path>'
+        )
     return f'<svg class="bar" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(parts)}</svg>'
+
+
+def whisker_chart(rows: Sequence[Whisker], x_label: str, color: str, width: int = 460) -> str:
+    """A dot with its interval per row over an axis that holds 0; hollow where the interval holds 0. "" without rows."""
+    shown = [row for row in rows if all(map(math.isfinite, (row.value, row.low, row.high)))]
+    if not shown:
+        return ""
+    low, high = min(0.0, *(row.low for row in shown), 0.0), max(0.0, *(row.high for row in shown), 0.0)
+    margin = max(0.05 * (high - low), 0.005)
+    low, high, left, right, step = low - margin, high + margin, 110, width - 60, 20
+
+    def place(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    bottom = step * len(shown) + 6
+    parts = []
+    for tick in ticks(low, high):
+        style, x = ("zero" if tick == 0 else "grid"), place(tick)
+        parts.append(f'<path class="{style}" d="M{x:.1f},0V{bottom}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 13}" text-anchor="middle">{tick:g}</text>')
+    for i, row in enumerate(shown):
+        y, ends = step * (i + 0.5) + 3, f"{row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
+        fill = "#fff" if row.low <= 0 <= row.high else color
+        parts.append(
+            f"<g><title>{escape(row.name)}: {ends}</title>"
+            f'<text class="axis" x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(row.name)}</text>'
+            f'<path stroke="{color}" stroke-width="1.6" d="M{place(row.low):.1f},{y}H{place(row.high):.1f}"/>'
+            f'<circle cx="{place(row.value):.1f}" cy="{y}" r="4" fill="{fill}" stroke="{color}" stroke-width="1.6"/>'
+            f'<text class="axis" x="{right + 8}" y="{y + 4}">{row.value:+.3f}</text></g>'
+        )
+    middle, height = (left + right) / 2, bottom + 32
+    parts.append(f'<text class="axis" x="{middle}" y="{bottom + 27}" text-anchor="middle">{escape(x_label)}</text>')
+    return f'<svg class="chart" viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg>'
 
 
 class _Frame:

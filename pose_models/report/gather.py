@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,19 @@ def read_run(folder: Path) -> RunResults:
         missing.append("no inspect.npz: no crops to look at")
     settings = read_json(settings_file) if settings_file else None
     return RunResults(folder.name, folder, scores, metrics, settings, inspection, estimates, tuple(missing))
+
+
+def read_comparisons(results: Path, runs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What compare_estimates.py wrote about later runs and the first, by run; runs without a file are left out."""
+    paths = {run: comparison_path(results, run, runs[0]) for run in runs[1:]}
+    return {
+        run: content for run, path in paths.items() if path.exists() and isinstance(content := read_json(path), dict)
+    }
+
+
+def comparison_path(results: Path, run: str, first: str) -> Path:
+    """The file that compares a run with the first one."""
+    return results / "comparisons" / f"{run}_vs_{first}.json"
 
 
 def read_metrics(path: Path) -> dict[str, Curve]:

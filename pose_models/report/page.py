@@ -18,7 +18,16 @@ from pose_models.datasets.bop import BopDataset
 from pose_models.detections.coco import read_detections
 from pose_models.files import InputError, read_json
 from pose_models.report import charts, scores_view
-from pose_models.report.gather import RunResults, StageTime, detection_facts, read_benchmarks, read_run
+from pose_models.report.comparison import comparison_view
+from pose_models.report.gather import (
+    RunResults,
+    StageTime,
+    comparison_path,
+    detection_facts,
+    read_benchmarks,
+    read_comparisons,
+    read_run,
+)
 from pose_models.report.views import FAIR, GOOD, Viewer, crop_rows, image_view, photo_rows, spread_images
 from pose_models.settings import flatten
 
@@ -56,6 +65,7 @@ def render(inputs: ReportInputs) -> str:
         "recall_charts": scores_view.recall_charts(runs, colors),
         "objects": scores_view.objects(runs, colors),
         "bins": scores_view.bins(runs, colors),
+        "comparisons": _comparisons(viewer, inputs, runs, colors),
         "other_protocols": scores_view.other_protocols(runs),
         "curves": training_charts(runs, colors),
         "times": _time_rows(read_benchmarks(inputs.results)),
@@ -174,6 +184,17 @@ def _pictures(viewer: Viewer, inputs: ReportInputs, runs: list[RunResults]) -> d
     }
 
 
+def _comparisons(
+    viewer: Viewer, inputs: ReportInputs, runs: list[RunResults], colors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    found = read_comparisons(inputs.results, inputs.runs)
+    return [
+        comparison_view(viewer, runs[0], run, found[run.name], colors[run.name], inputs.images)
+        for run in runs[1:]
+        if run.name in found
+    ]
+
+
 def _time_rows(stages: list[StageTime]) -> list[dict[str, Any]]:
     longest = max((stage.seconds for stage in stages), default=1.0)
     return [
@@ -194,6 +215,11 @@ def _settings_view(run: RunResults) -> dict[str, Any]:
 
 def _missing(inputs: ReportInputs, runs: list[RunResults], context: dict[str, Any]) -> list[str]:
     notes = [f"{run.name}: {note}" for run in runs for note in run.missing]
+    shown = {block["second"] for block in context["comparisons"]}
+    for run in runs[1:]:
+        if run.name not in shown and "bop19" in run.scores and "bop19" in runs[0].scores:
+            file = comparison_path(inputs.results, run.name, runs[0].name)
+            notes.append(f"{run.name}: no comparisons/{file.name} (run compare_estimates.py)")
     if inputs.graph is None:
         notes.append("no graph given (--graph)")
     if not context["times"]:

@@ -53,7 +53,9 @@ def overview(run: RunResults, color: str) -> dict[str, Any]:
     for name, end in suffix.items():
         value = number(scores, f"bop19_average_recall{end}")
         span = interval(scores, name)
-        cells[name] = Cell(value, span, charts.bar(value, color, span, 110) if value is not None else "")
+        best = number(scores, "perfect_ranking", name)
+        mark = None if best is None else (best, "with perfect ranking")
+        cells[name] = Cell(value, span, charts.bar(value, color, span, 110, mark) if value is not None else "")
     seconds = number(scores, "bop19_average_time_per_image")
     counts = scores.get("counts", {})
     return {

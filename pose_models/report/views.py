@@ -20,7 +20,7 @@ from pose_models.geometry.cameras import project
 from pose_models.geometry.transforms import from_rotation_translation
 from pose_models.meshes.mesh import load_mesh
 from pose_models.render.raycast import RayCaster
-from pose_models.report.contours import contours, polygon_mask, silhouette, silhouette_iou
+from pose_models.report.contours import Polyline, contours, polygon_mask, silhouette, silhouette_iou
 from pose_models.report.gather import RunResults
 from pose_models.report.pictures import fit_width, picture
 
@@ -147,22 +147,12 @@ def spread_images(viewer: Viewer, count: int) -> list[tuple[int, int]]:
 
 def image_view(viewer: Viewer, run: RunResults, key: tuple[int, int], detections: Detections | None) -> dict[str, Any]:
     """One whole image: detections as boxes, ground truth of the targets and the estimates that count as contours."""
-    image, factor = fit_width(viewer.world.scene(key[0]).rgb(key[1]), IMAGE_WIDTH)
-    K = _scaled(viewer.world.scene(key[0]).camera(key[1]).K, factor)
-    height, width = image.shape[:2]
-    truth = viewer.world.truth(key)
-    layers = []
-    for gt_id, obj_id in enumerate(truth.obj_id.tolist()):
-        if obj_id in viewer.world.targets[key] and truth.visib_fract[gt_id] > 0:
-            lines = contours(viewer.caster(obj_id), K, viewer.truth_pose(*key, gt_id), width, height)
-            layers.append(("truth", lines))
-    grades = []
-    for row in [] if run.estimates is None else used_rows(viewer, run.estimates, key):
-        T = from_rotation_translation(run.estimates.R[row], run.estimates.t[row])  # type: ignore[union-attr]
-        obj_id = int(run.estimates.obj_id[row])  # type: ignore[union-attr]
-        judged = viewer.judge(*key, obj_id, T)
-        grades.append(judged.grade)
-        layers.append((f"estimate {judged.grade}", contours(viewer.caster(obj_id), K, T, width, height)))
+    image, K, factor = scaled_image(viewer, key, IMAGE_WIDTH)
+    size = (image.shape[1], image.shape[0])
+    estimates = estimate_contours(viewer, run, key, K, size)
+    layers = [("truth", truth_contours(viewer, key, K, size))]
+    layers += [(f"estimate {judged.grade}", lines) for judged, lines in estimates]
+    grades = [judged.grade for judged, _ in estimates]
     boxes: list[tuple[str, list[float]]] = []
     if detections is not None:
         chosen = (detections.scene_id == key[0]) & (detections.im_id == key[1])
@@ -172,10 +162,37 @@ def image_view(viewer: Viewer, run: RunResults, key: tuple[int, int], detections
     return {"title": title, "counts": counts, "svg": picture(image, layers, boxes, title, quality=85)}
 
 
-def _scaled(K: Array, factor: float) -> Array:
-    """Intrinsics of an image shrunk by `factor`, pixel centres at integers."""
+def scaled_image(viewer: Viewer, key: tuple[int, int], width: int) -> tuple[NDArray[np.uint8], Array, float]:
+    """An image no wider than `width` px, its intrinsics (pixel centres at integers), and the factor of its size."""
+    scene = viewer.world.scene(key[0])
+    image, factor = fit_width(scene.rgb(key[1]), width)
     corner = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]])
-    return np.asarray(corner @ K)
+    return image, corner @ scene.camera(key[1]).K, factor
+
+
+def truth_contours(viewer: Viewer, key: tuple[int, int], K: Array, size: tuple[int, int]) -> list[Polyline]:
+    """Outlines of the visible instances of an image's target objects; `size` is width, height px."""
+    truth = viewer.world.truth(key)
+    return [
+        line
+        for gt_id, obj_id in enumerate(truth.obj_id.tolist())
+        if obj_id in viewer.world.targets[key] and truth.visib_fract[gt_id] > 0
+        for line in contours(viewer.caster(obj_id), K, viewer.truth_pose(*key, gt_id), *size)
+    ]
+
+
+def estimate_contours(
+    viewer: Viewer, run: RunResults, key: tuple[int, int], K: Array, size: tuple[int, int]
+) -> list[tuple[Judged, list[Polyline]]]:
+    """Each estimate of an image that counts: how good it is, and its outline; `size` is width, height px."""
+    if run.estimates is None:
+        return []
+    result = []
+    for row in used_rows(viewer, run.estimates, key):
+        T = from_rotation_translation(run.estimates.R[row], run.estimates.t[row])
+        obj_id = int(run.estimates.obj_id[row])
+        result.append((viewer.judge(*key, obj_id, T), contours(viewer.caster(obj_id), K, T, *size)))
+    return result
 
 
 def photo_rows(viewer: Viewer, run: RunResults) -> list[dict[str, Any]]:

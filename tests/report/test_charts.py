@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from pose_models.report.charts import Series, bar, curve_bars, line_chart, ticks
+from pose_models.report.charts import Series, Whisker, bar, curve_bars, line_chart, ticks, whisker_chart
 
 
 def _points(svg: str) -> list[tuple[float, float]]:
@@ -52,3 +52,32 @@ def test_curve_has_one_bar_per_threshold():
     root = ET.fromstring(curve_bars([0.0, 0.5, 1.0], ["a", "b", "c"], "#123456", (60, 40)))
     heights = [float(e.get("height")) for e in root.iter("rect") if e.get("fill") == "#123456"]
     assert heights == [0, 20, 40]
+
+
+def test_bar_marks_another_value():
+    root = ET.fromstring(bar(0.25, "#123456", (0.2, 0.4), 100, (0.5, "at best")))
+    mark = next(e for e in root if e.get("class") == "mark")
+    assert mark.get("d").startswith("M50.0,")
+    assert mark[0].text == "at best: 0.500"
+
+
+def test_whiskers_stand_on_one_axis_that_holds_zero():
+    rows = [Whisker("AR", 0.2, 0.1, 0.3), Whisker("object <1>", -0.1, -0.25, 0.05), Whisker("absent", math.nan, 0, 0)]
+    root = ET.fromstring(whisker_chart(rows, "b minus a", "#123456"))
+    zero = float(next(e for e in root if e.get("class") == "zero").get("d")[1:].split(",")[0])
+    first, second = ([float(e.get(key)) for e in root.iter("circle")] for key in ("cx", "cy"))
+    assert len(first) == 2
+    assert first[1] < zero < first[0]
+    assert first[0] - zero == pytest.approx(2 * (zero - first[1]), abs=0.2)
+    assert second[0] < second[1]
+    ends = [[float(x) for x in e.get("d")[1:].replace(",", "H").split("H")[::2]] for e in root.iter("path")
+            if e.get("stroke")]  # fmt: skip
+    assert zero < ends[0][0] < first[0] < ends[0][1]
+    assert ends[1][0] < first[1] < zero < ends[1][1]
+
+
+def test_dots_are_hollow_where_the_interval_holds_zero():
+    rows = [Whisker("sure", 0.2, 0.1, 0.3), Whisker("unsure", 0.1, -0.1, 0.3), Whisker("same", 0, 0, 0)]
+    fills = [e.get("fill") for e in ET.fromstring(whisker_chart(rows, "", "#123456")).iter("circle")]
+    assert fills == ["#123456", "#fff", "#fff"]
+    assert whisker_chart([], "", "#123456") == ""

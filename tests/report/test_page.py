@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pose_models.files import InputError
+from pose_models.datasets.estimates import read_estimates, write_estimates
+from pose_models.files import InputError, read_json, write_json
 from pose_models.report.gather import read_benchmarks, read_metrics
 from pose_models.report.page import ReportInputs, inline_svg, render, seconds_text
 
@@ -117,6 +118,68 @@ def test_intervals_bins_and_recall_curves_of_the_evaluation_are_shown(page, resu
         assert f"{entry['from']:.0f} to {entry['to']:.0f} mm" in text
     assert len(scores["by_visibility"]) == 1
     assert "0.9 to 1" in text
+
+
+def test_perfect_ranking_is_marked_on_the_bars(page, results):
+    import json
+
+    scores = json.loads((results / "exact" / "scores.json").read_text())
+    assert page.count('class="mark"') == 4
+    assert f"{scores['perfect_ranking']['ar']:.3f} AR if the same estimates were ranked perfectly" in _Page(page).text
+
+
+@pytest.fixture(scope="module")
+def compared(dataset, results, tmp_path_factory) -> Path:
+    """Results of `exact` and of `bare`, whose object 1 is far off in image 1, and the program's comparison of both."""
+    root = tmp_path_factory.mktemp("compared") / "results"
+    shutil.copytree(results, root)
+    file = root / "bare" / "estimates.csv"
+    estimates = read_estimates(file)
+    estimates.t[(estimates.im_id == 1) & (estimates.obj_id == 1), 0] += 200
+    write_estimates(file, estimates)
+    command = [sys.executable, str(ROOT / "workflow_scripts" / "compare_estimates.py"), "--dataset", str(dataset.root)]
+    command += ["--first", str(root / "exact" / "estimates.csv"), "--second", str(file)]
+    command += ["--out", str(root / "comparisons" / "bare_vs_exact.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def test_comparison_shows_differences_and_the_images_behind_them(dataset, compared):
+    page = render(ReportInputs(dataset.root, compared, ("exact", "bare")))
+    section = page.partition('<section id="comparisons">')[2].partition("</section>")[0]
+    content = read_json(compared / "comparisons" / "bare_vs_exact.json")
+    assert content["difference"]["ar"]["value"] < 0
+    rows = [content["difference"]["ar"] | {"difference": content["difference"]["ar"]["value"]}]
+    for row in (*rows, *content["per_object"].values()):
+        assert f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" in section
+    assert "AR of bare minus exact" in section
+    # Only image 1 differs: two estimates of either run and the ground truth are drawn over it.
+    assert section.count("<image") == 1
+    assert "scene 1, image 1 · AR" in section
+    assert "image 0" not in section
+    for name, count in (("truth", 1), ("first", 2), ("second", 2)):
+        assert section.count(f'<path class="{name}"') == count
+    assert _Page(page).ids.count("comparisons") == 1
+
+
+def test_comparison_tolerates_what_is_absent(dataset, compared, tmp_path):
+    shutil.copytree(compared, tmp_path / "results")
+    file = tmp_path / "results" / "comparisons" / "bare_vs_exact.json"
+    elsewhere = {"scene_id": 7, "im_id": 7, "first": 0.1, "second": 0.2}
+    write_json(file, {"difference": {"ar": {"value": 0.1}}, "most_different_images": [elsewhere]})
+    page = render(ReportInputs(dataset.root, tmp_path / "results", ("exact", "bare")))
+    section = page.partition('<section id="comparisons">')[2].partition("</section>")[0]
+    assert "<svg" not in section
+    file.unlink()
+    assert 'id="comparisons"' not in render(ReportInputs(dataset.root, tmp_path / "results", ("exact", "bare")))
+
+
+def test_a_comparison_that_could_be_made_is_named_as_missing(dataset, results, tmp_path):
+    shutil.copytree(results / "exact", tmp_path / "exact")
+    shutil.copytree(results / "exact", tmp_path / "other")
+    text = _Page(render(ReportInputs(dataset.root, tmp_path, ("exact", "other")))).text
+    assert "other: no comparisons/other_vs_exact.json (run compare_estimates.py)" in text
 
 
 def test_estimates_are_graded_by_their_error(page):
