@@ -135,7 +135,7 @@ def _small(augment: bool = False, **train: Any) -> dict[str, Any]:
         "network": {"backbone": "small", "separate_decoders": False, "key_width": 128, "key_gain": 30},
         "crop": {"side": 64, "min_visib_px": 200, "augment": augment},
         "loss": {"positives": 192, "negatives": 320, "lr_image": 1e-3, "lr_key": 3e-4},
-        "train": {"steps": 4000, **schedule, **train},
+        "train": {"steps": 3600, **schedule, **train},
         "infer": {"downsample": 2, "hypotheses": 2000, "scored": 500, "surface_points": 2000},
     }
 
@@ -144,7 +144,7 @@ DEFAULT_DATASETS: dict[str, Dataset] = {"demo": DemoDataset(), "real": PhotosDat
 DEFAULT_RUNS = {
     "surfemb": Run(family="surfemb"),
     "surfemb-small": Run(family="surfemb", set=_small()),
-    "surfemb-small-augmented": Run(family="surfemb", set=_small(augment=True)),
+    "surfemb-small-augmented": Run(family="surfemb", set=_small(augment=True, steps=2500)),
     "surfemb-untrained": Run(family="surfemb", set=_small(steps=0)),
 }
 
