@@ -30,7 +30,7 @@ class Project:
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=600, check=False
+            command, cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=1200, check=False
         )
 
     def logged_command(self, log: str) -> list[str]:
