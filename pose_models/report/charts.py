@@ -124,7 +124,7 @@ def whisker_chart(rows: Sequence[Whisker], x_label: str, color: str, width: int 
 
     bottom = step * len(shown) + 6
     parts = []
-    for tick in ticks(low, high):
+    for tick in ticks(low, high, 8):
         style, x = ("zero" if tick == 0 else "grid"), place(tick)
         parts.append(f'<path class="{style}" d="M{x:.1f},0V{bottom}"/>')
         parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 13}" text-anchor="middle">{tick:g}</text>')
