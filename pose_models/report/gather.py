@@ -67,7 +67,7 @@ def read_run(folder: Path) -> RunResults:
     if not metrics:
         missing.append("no train/metrics.csv: no training curves (untrained, or the checkpoint of another run)")
     settings_file = next(
-        (p for p in (folder / "train" / "settings.json", folder / "settings.json") if p.exists()), None
+        (p for p in (folder / "settings.json", folder / "train" / "settings.json") if p.exists()), None
     )
     if settings_file is None:
         missing.append("no settings.json")

@@ -17,7 +17,7 @@ from pose_models.datasets.bop import BopDataset, BopScene
 from pose_models.datasets.estimates import Estimates, write_estimates
 from pose_models.detections.coco import Detections, read_detections
 from pose_models.detections.filter import by_targets, check_dataset
-from pose_models.files import InputError, atomic_path, file_digest, json_digest
+from pose_models.files import InputError, atomic_path, file_digest, json_digest, write_json
 from pose_models.images.colors import visualise_embedding
 from pose_models.images.crops import Crop
 from pose_models.meshes.mesh import load_mesh
@@ -135,8 +135,8 @@ def infer(
 ) -> None:  # fmt: skip
     """Estimate the pose of every detection of a target object and write `out` in BOP format.
 
-    A killed run continues at the image where it was. `inspect.npz` beside `out` holds crops, probabilities and
-    embeddings to look at.
+    A killed run continues at the image where it was. Beside `out` lie `settings.json`, and `inspect.npz`: crops,
+    probabilities and embeddings to look at.
     """
     model = load_model(checkpoint)
     if model.settings.network != settings.network or model.settings.crop.side != settings.crop.side:
@@ -163,6 +163,7 @@ def infer(
         T = np.array([NO_POSE if record["T"] is None else record["T"] for record in records]).reshape(-1, 4, 4)
         score = np.array([np.nan if record["score"] is None else record["score"] for record in records])
         seconds = np.array([record["seconds"] for record in records])
+        write_json(out.parent / "settings.json", settings.model_dump(mode="json"))
         write_estimates(out, to_estimates(detections.select([r["row"] for r in records]), T, score, seconds))
     failed = sum(record["T"] is None for record in records)
     print(f"{len(records)} detections, {failed} without a pose (left out of {out.name})")

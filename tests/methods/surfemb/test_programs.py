@@ -53,6 +53,8 @@ def test_the_same_run_gives_the_same_estimates_and_an_inspection(small, checkpoi
     first, second = (_columns(tmp_path / name / "estimates.csv") for name in ("a", "b"))
     assert len(first)
     np.testing.assert_array_equal(first, second)
+    settings = json.loads((tmp_path / "a" / "settings.json").read_text())
+    assert settings["infer"]["hypotheses"] == 200
     views = np.load(tmp_path / "a" / "inspect.npz")
     assert views["crop"].shape[1:] == (64, 64, 3)
     assert len(views["index"]) == len(views["T_est"]) == len(views["key_vis"])
