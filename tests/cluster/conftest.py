@@ -6,6 +6,7 @@ a machine that has its own one is left alone.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -72,9 +73,16 @@ class Slurm:
         return {record["NodeList"] for record in self.jobs().values()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     skip_unless_possible()
+    with Path("/run/lock/bopflow-slurm.lock").open("a") as lock:  # a machine has one /etc/slurm: take turns
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from running(tmp_path_factory)
+
+
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """Start the cluster, hand it over, stop it."""
     folder = tmp_path_factory.mktemp("slurm")
     (folder / "state").mkdir()
     written = [Path("/etc/slurm/slurm.conf"), Path("/etc/slurm/gres.conf")]
