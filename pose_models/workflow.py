@@ -75,7 +75,7 @@ class DemoDataset(_Dataset):
     test_scenes: int = Field(4, ge=1, description="test scene folders, one job each")
     test_images: int = Field(10, ge=1, description="images per test scene folder")
     set: dict[str, Any] = Field(
-        {"instances": (5, 8), "distractors": (0, 2), "bin_size_mm": (250, 310)},
+        {"instances": [5, 8], "distractors": [0, 2], "bin_size_mm": [250, 310]},
         description="scene settings that differ from the looks `train` and `test`",
     )
 
