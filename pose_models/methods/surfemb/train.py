@@ -9,7 +9,7 @@ import lightning
 import torch
 
 from pose_models.datasets.bop import BopScene
-from pose_models.files import exclusive, write_json
+from pose_models.files import InputError, exclusive, write_json
 from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
@@ -32,7 +32,12 @@ def train(
         scenes: BOP scene folders with masks and scene_gt_info.json.
         out: checkpoint file; logs and the state to resume from lie beside it in `train/`.
         device: `cpu` or `cuda`; workers: data loading processes; gpus: GPUs to train on.
+
+    Raises:
+        InputError: several GPUs are asked for: the device lease and the lock on last.ckpt are for one process so far.
     """
+    if device == "cuda" and gpus > 1:
+        raise InputError(f"training on {gpus} GPUs is not supported yet; set gpus: 1 in config.yaml")
     lightning.seed_everything(settings.train.seed, verbose=False)
     meshes = {obj_id: load_mesh(models / f"obj_{obj_id:06d}.ply") for obj_id in sorted(object_ids)}
     bounds = [bounding_sphere(mesh.vertices) for mesh in meshes.values()]
