@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_models.datasets.masks import decode, mask_box
 from pose_models.detections.coco import Detections, read_detections
-from pose_models.evaluation.masks import decode, mask_box
 from pose_models.evaluation.world import ImageKey, World
 from pose_models.files import InputError, read_json
 

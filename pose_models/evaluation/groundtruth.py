@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.datasets.bop import BopScene, read_image
-from pose_models.evaluation.masks import encode, mask_box
+from pose_models.datasets.masks import encode, mask_box
 from pose_models.files import atomic_path, write_json
 from pose_models.meshes.mesh import Mesh
 from pose_models.render.rasterize import Window, rasterize

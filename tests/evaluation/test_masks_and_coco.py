@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pose_models.datasets.bop import BopDataset
-from pose_models.evaluation.masks import decode, encode, mask_box
+from pose_models.datasets.masks import decode, encode, mask_box
 from pose_models.evaluation.protocols import Run, score_files
 from pose_models.evaluation.world import World
 from pose_models.files import InputError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pose_models.datasets.bop import BopDataset
+from pose_models.datasets.masks import decode
 from pose_models.evaluation.groundtruth import AMODAL, INFO, MODAL, annotate_image, write_scene
-from pose_models.evaluation.masks import decode
 from pose_models.meshes.mesh import load_mesh
 
 
