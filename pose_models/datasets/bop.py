@@ -171,12 +171,7 @@ class BopDataset:
 
     def models_info(self, folder: str = "models") -> dict[int, dict[str, Any]]:
         """Entries of `<folder>/models_info.json` by object id, ascending (diameter and sizes in mm, symmetries)."""
-        file = self.root / folder / "models_info.json"
-        entries = {int(key): value for key, value in read_json(file).items()}
-        for obj_id, entry in entries.items():
-            if "diameter" not in entry:
-                raise InputError(f"{file}: object {obj_id} has no 'diameter'")
-        return dict(sorted(entries.items()))
+        return read_models_info(self.root / folder)
 
     def model_path(self, obj_id: int, folder: str = "models") -> Path:
         """Path of an object's mesh."""
@@ -192,6 +187,20 @@ class BopDataset:
             ]
         except KeyError as error:
             raise InputError(f"{path}: an entry has no key {error}") from None
+
+
+def read_models_info(folder: str | Path) -> dict[int, dict[str, Any]]:
+    """Entries of a models folder's `models_info.json` by object id, ascending.
+
+    Raises:
+        InputError: the file is missing or an object has no diameter.
+    """
+    file = Path(folder) / "models_info.json"
+    entries = {int(key): value for key, value in read_json(file).items()}
+    for obj_id, entry in entries.items():
+        if "diameter" not in entry:
+            raise InputError(f"{file}: object {obj_id} has no 'diameter'")
+    return dict(sorted(entries.items()))
 
 
 def models_in(folder: str | Path) -> list[int]:

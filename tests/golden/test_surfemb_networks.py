@@ -9,7 +9,7 @@ from pose_models.methods.surfemb.config import NetworkSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
 from pose_models.methods.surfemb.keys import KeyNetwork
 from pose_models.methods.surfemb.losses import correspondence_loss, mask_loss, sample_queries
-from pose_models.methods.surfemb.model import Sphere, SurfEmb
+from pose_models.methods.surfemb.model import Sphere, SurfEmbModule
 from pose_models.methods.surfemb.network import QueryNetwork, rotate_four, rotate_four_back, select_object
 from pose_models.methods.surfemb.released import convert_state_dict
 from tests.golden.surfemb_vectors import formula_weight, vectors
@@ -131,7 +131,7 @@ def test_every_released_tensor_has_a_place_here(golden_dir):
     spheres = {1: Sphere((0, 0, 0), 1), 2: Sphere((0, 0, 0), 1)}
     for kind, manifest in manifests.items():
         network = NetworkSettings(pretrained=False, separate_decoders=kind == "separate_decoders")
-        model = SurfEmb(SurfEmbSettings(network=network), spheres)
+        model = SurfEmbModule(SurfEmbSettings(network=network), spheres)
         released = convert_state_dict({name: torch.zeros(shape) for name, shape in manifest.items()})
         expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         assert {name: tuple(value.shape) for name, value in released.items()} == expected

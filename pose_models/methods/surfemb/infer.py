@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pose_models import program
-from pose_models.datasets.bop import BopDataset, BopScene
+from pose_models.datasets.bop import BopDataset, BopScene, read_models_info
 from pose_models.datasets.estimates import Estimates, write_estimates
 from pose_models.detections.coco import Detections, read_detections
 from pose_models.detections.filter import by_targets, check_dataset
@@ -26,7 +26,7 @@ from pose_models.methods.surfemb.config import InferSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
 from pose_models.methods.surfemb.depth import corrected_translation, depth_correction, warp_depth
 from pose_models.methods.surfemb.estimate import PoseEstimate, Surface, estimate_pose
-from pose_models.methods.surfemb.model import SurfEmb, load_model
+from pose_models.methods.surfemb.model import SurfEmbModule, load_model
 from pose_models.methods.surfemb.network import rotate_four, rotate_four_back
 from pose_models.render.raycast import RayCaster
 
@@ -48,11 +48,11 @@ class Estimator:
     """A trained model with the surfaces of its objects."""
 
     def __init__(
-        self, model: SurfEmb, settings: InferSettings, dataset: BopDataset, surface_folder: Path, device: str
+        self, model: SurfEmbModule, settings: InferSettings, models: Path, surface_folder: Path, device: str
     ) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device
-        self.dataset, self.surface_folder = dataset, surface_folder
-        self.diameters = {obj_id: info["diameter"] for obj_id, info in dataset.models_info().items()}
+        self.models, self.surface_folder = models, surface_folder
+        self.diameters = {obj_id: info["diameter"] for obj_id, info in read_models_info(models).items()}
         self.surfaces: dict[int, Surface] = {}
 
     def surface(self, obj_id: int) -> Surface:
@@ -73,7 +73,7 @@ class Estimator:
             normals=normals.to(self.device),
             keys=keys,
             key_function=network,
-            caster=RayCaster(load_mesh(self.dataset.model_path(obj_id))),
+            caster=RayCaster(load_mesh(self.models / f"obj_{obj_id:06d}.ply")),
             sphere=sphere,
             diameter_mm=self.diameters[obj_id],
         )
@@ -145,7 +145,7 @@ def infer(
     detections = read_detections(detections_file)
     check_dataset(detections, dataset, split, detections_file)
     detections = by_targets(detections, dataset.targets()).sorted()
-    estimator = Estimator(model, settings.infer, dataset, surface_folder, device)
+    estimator = Estimator(model, settings.infer, dataset.root / "models", surface_folder, device)
     surfaces = [file_digest(surface_folder / f"obj_{i:06d}.npz") for i in np.unique(detections.obj_id).tolist()]
     inputs = [settings.infer.digest(), file_digest(checkpoint), file_digest(detections_file), *surfaces]
     partial = PartialResults(out, key=json_digest(inputs))

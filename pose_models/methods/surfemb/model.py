@@ -35,7 +35,7 @@ class Sphere:
     radius: float
 
 
-class SurfEmb(lightning.LightningModule):
+class SurfEmbModule(lightning.LightningModule):
     """Query network of all objects and one key network per object."""
 
     def __init__(
@@ -109,7 +109,7 @@ class SurfEmb(lightning.LightningModule):
         return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(train.steps, 1))))
 
 
-def save_model(path: str | Path, model: SurfEmb) -> None:
+def save_model(path: str | Path, model: SurfEmbModule) -> None:
     """Write what inference needs, whole or not at all."""
     content = {
         "settings": model.settings.model_dump(mode="json"),
@@ -119,7 +119,7 @@ def save_model(path: str | Path, model: SurfEmb) -> None:
     save_checkpoint(path, FAMILY, content)
 
 
-def load_model(path: str | Path) -> SurfEmb:
+def load_model(path: str | Path) -> SurfEmbModule:
     """Read a checkpoint written by `save_model`.
 
     Raises:
@@ -128,7 +128,7 @@ def load_model(path: str | Path) -> SurfEmb:
     content = load_checkpoint(path, FAMILY)
     settings = validate(SurfEmbSettings, content["settings"], str(path))
     spheres = {int(key): Sphere(tuple(values[:3]), float(values[3])) for key, values in content["spheres"].items()}
-    model = SurfEmb(settings, spheres, pretrained=False)
+    model = SurfEmbModule(settings, spheres, pretrained=False)
     model.load_state_dict(content["state_dict"])
     return model.eval()
 

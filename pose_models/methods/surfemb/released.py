@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pose_models.files import InputError
 from pose_models.methods.surfemb.config import NetworkSettings, SurfEmbSettings
-from pose_models.methods.surfemb.model import Sphere, SurfEmb
+from pose_models.methods.surfemb.model import Sphere, SurfEmbModule
 
 _RENAMES = (
     (r"cnn\.layer0\.0\.", "query_network.encoder.conv1."),
@@ -47,7 +47,7 @@ def convert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in renamed.items() if name is not None}
 
 
-def read_released(path: Path, spheres: Mapping[int, Sphere]) -> SurfEmb:
+def read_released(path: Path, spheres: Mapping[int, Sphere]) -> SurfEmbModule:
     """Read a released compact checkpoint for the objects whose bounding spheres are given.
 
     Raises:
@@ -66,7 +66,7 @@ def read_released(path: Path, spheres: Mapping[int, Sphere]) -> SurfEmb:
         key_width=width,
         key_hidden_layers=layers - 1,
     )
-    model = SurfEmb(SurfEmbSettings(network=network), spheres, pretrained=False)
+    model = SurfEmbModule(SurfEmbSettings(network=network), spheres, pretrained=False)
     model.load_state_dict(state)
     return model.eval()
 

@@ -14,7 +14,7 @@ from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
 from pose_models.methods.surfemb.data import CropSamples
-from pose_models.methods.surfemb.model import SurfEmb, save_model, spheres_of
+from pose_models.methods.surfemb.model import SurfEmbModule, save_model, spheres_of
 from pose_models.training.checkpoints import forget_other_training, input_stamps
 from pose_models.training.harness import fit
 
@@ -42,7 +42,7 @@ def train(
     meshes = {obj_id: load_mesh(models / f"obj_{obj_id:06d}.ply") for obj_id in sorted(object_ids)}
     bounds = [bounding_sphere(mesh.vertices) for mesh in meshes.values()]
     spheres = spheres_of(list(meshes), [center for center, _ in bounds], [radius for _, radius in bounds])
-    model = SurfEmb(settings, spheres).to(memory_format=torch.channels_last)
+    model = SurfEmbModule(settings, spheres).to(memory_format=torch.channels_last)
     folder = out.parent / "train"
     write_json(folder / "settings.json", settings.model_dump(mode="json"))
     if settings.train.steps:

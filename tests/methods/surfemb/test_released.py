@@ -5,7 +5,7 @@ import torch
 
 from pose_models.files import InputError
 from pose_models.methods.surfemb.config import NetworkSettings, SurfEmbSettings
-from pose_models.methods.surfemb.model import Sphere, SurfEmb, load_model
+from pose_models.methods.surfemb.model import Sphere, SurfEmbModule, load_model
 from pose_models.methods.surfemb.released import read_released, rename
 from tests.methods.surfemb.conftest import run
 
@@ -31,7 +31,7 @@ def _released_name(name):
 
 @pytest.fixture
 def released(tmp_path):
-    model = SurfEmb(SurfEmbSettings(network=NETWORK), SPHERES)
+    model = SurfEmbModule(SurfEmbSettings(network=NETWORK), SPHERES)
     state = {_released_name(name): value for name, value in model.state_dict().items()}
     state["cnn.base_model.fc.weight"] = torch.zeros(1000, 512)
     hyper = {"n_objs": 3, "emb_dim": 12, "separate_decoders": False}
