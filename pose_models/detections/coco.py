@@ -63,9 +63,13 @@ class Detections:
         kept = None if self.segmentation is None else tuple(self.segmentation[i] for i in positions)
         return dataclasses.replace(self, **arrays, segmentation=kept)
 
+    def order(self) -> NDArray[np.int64]:
+        """Positions (N,) by scene, image, object, score (best first), as they are written; ties keep their order."""
+        return np.lexsort((-self.score, self.obj_id, self.im_id, self.scene_id))
+
     def sorted(self) -> Detections:
-        """Ordered by scene, image, object, score (best first); ties keep their order."""
-        return self.select(np.lexsort((-self.score, self.obj_id, self.im_id, self.scene_id)))
+        """Ordered as in `order`."""
+        return self.select(self.order())
 
 
 def from_records(records: Sequence[dict[str, Any]]) -> Detections:

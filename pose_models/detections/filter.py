@@ -13,14 +13,19 @@ from pose_models.detections.coco import Detections
 from pose_models.files import InputError
 
 
+def is_of_targets(detections: Detections, targets: Iterable[Target]) -> NDArray[np.bool_]:
+    """(N,) whether the (scene, image, object) of a detection is a target."""
+    wanted = {(target.scene_id, target.im_id, target.obj_id) for target in targets}
+    keys = zip(detections.scene_id.tolist(), detections.im_id.tolist(), detections.obj_id.tolist(), strict=True)
+    return np.array([key in wanted for key in keys], dtype=bool)
+
+
 def by_targets(detections: Detections, targets: Iterable[Target]) -> Detections:
     """Keep the detections whose (scene, image, object) is a target, all of them, in their order (surfemb.md 10).
 
     There is no cut to `inst_count`: the scores of the poses decide later which count.
     """
-    wanted = {(target.scene_id, target.im_id, target.obj_id) for target in targets}
-    keys = zip(detections.scene_id.tolist(), detections.im_id.tolist(), detections.obj_id.tolist(), strict=True)
-    return detections.select(np.array([key in wanted for key in keys], dtype=bool))
+    return detections.select(is_of_targets(detections, targets))
 
 
 def check_dataset(

@@ -1,12 +1,16 @@
 """The import of a given file: kept targets, refused strangers; programs run as a user runs them."""
 
 import json
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pose_models.datasets.estimates import read_estimates
 from pose_models.detections.coco import read_detections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,3 +87,44 @@ def test_simulated_program_refuses_an_unknown_setting(dataset, tmp_path):
     done = _run("simulate_detections.py", "--dataset", dataset.root, "--out", out, "--set", "centre_jitter=0.1")
     assert done.returncode == 2
     assert "did you mean 'center_jitter'" in done.stderr
+
+
+def test_poses_that_came_along_are_kept_row_by_row(dataset, tmp_path):
+    rois = np.array([[10.0, 20, 60, 40], [12, 22, 62, 42], [0, 0, 9, 9]])  # y1, x1, y2, x2
+    T = np.tile(np.eye(4), (3, 1, 1))
+    T[:, :3, 3] = [[0, 0, 0.5], [0, 0, 0.6], [0, 0, 0]]  # the last one failed
+    views = {"1/3": {"rois": rois, "scores": np.array([0.2, 0.8, 0.9]), "labels_txt": ["obj_000001"] * 3, "poses": T}}
+    given, out, poses = tmp_path / "given.pkl", tmp_path / "out.json", tmp_path / "poses.csv"
+    given.write_bytes(pickle.dumps(views))
+    arguments = ("--detections", given, "--dataset", dataset.root, "--out", out)
+    done = _run("import_detections.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(read_detections(out)) == 3
+    assert "--poses FILE.csv keeps them" in done.stdout
+    done = _run("import_detections.py", *arguments, "--poses", poses)
+    assert done.returncode == 0, done.stderr
+    assert "1 detections whose pose failed were left out" in done.stdout
+    detections, estimates = read_detections(out), read_estimates(poses)
+    assert detections.score.tolist() == estimates.score.tolist() == [0.8, 0.2]
+    assert estimates.t[:, 2].tolist() == [600.0, 500.0]
+
+
+def test_without_a_dataset_everything_is_kept(tmp_path):
+    given, out = tmp_path / "given.json", tmp_path / "out.json"
+    given.write_text(json.dumps([{**RECORD, "scene_id": 99}]))
+    done = _run("import_detections.py", "--detections", given, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 detections kept (all, for no dataset was named)" in done.stdout
+
+
+def test_malicious_pickle_ends_in_one_sentence(tmp_path):
+    class Call:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    given = tmp_path / "given.pkl"
+    given.write_bytes(pickle.dumps({"48/1": Call()}))
+    done = _run("import_detections.py", "--detections", given, "--out", tmp_path / "out.json")
+    assert done.returncode == 2
+    assert "nothing was executed" in done.stderr.strip().splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["given.pkl"]
