@@ -15,15 +15,17 @@ from pose_models.settings import Settings, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A method family: its folder holds `config.py`, `train.py` (`train`) and `infer.py` (`infer`).
+    """A method family: its folder holds `config.py`, `train.py` (`train`) and `infer.py` (`infer`); where single images
+    can be estimated, `api.py` as well.
 
     train_sections: sections of the settings that decide the checkpoint; a change in one of them retrains. The other
-    sections, and these, decide the estimates.
+    sections, and these, decide the estimates. estimator_class: a `pose_models.methods.api.PoseEstimator` in `api.py`.
     """
 
     name: str
     settings_class: str
     train_sections: tuple[str, ...]
+    estimator_class: str | None = None
 
     def settings_model(self) -> type[Settings]:
         """The settings model (imports pydantic only)."""
@@ -34,13 +36,24 @@ class Family:
         """The function that runs a stage, `train` or `infer`."""
         return getattr(self._module(stage), stage)
 
+    def estimator(self) -> Any:
+        """The class that estimates poses on single images, None if the family has none."""
+        return None if self.estimator_class is None else getattr(self._module("api"), self.estimator_class)
+
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"pose_models.methods.{self.name}.{name}")
 
 
 FAMILIES = {
     family.name: family
-    for family in (Family("surfemb", "SurfEmbSettings", train_sections=("network", "crop", "loss", "train")),)
+    for family in (
+        Family(
+            "surfemb",
+            "SurfEmbSettings",
+            train_sections=("network", "crop", "loss", "train"),
+            estimator_class="SurfEmb",
+        ),
+    )
 }
 
 

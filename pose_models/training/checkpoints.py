@@ -26,17 +26,31 @@ def load_checkpoint(path: str | Path, family: str) -> dict[str, Any]:
     Raises:
         InputError: missing or unreadable file, or a checkpoint of another method.
     """
+    content = _load(path)
+    if content["family"] != family:
+        raise InputError(f"{path}: checkpoint of method '{content['family']}', expected '{family}'")
+    return content
+
+
+def family_of(path: str | Path) -> str:
+    """The method family that a checkpoint belongs to.
+
+    Raises:
+        InputError: missing or unreadable file, or no checkpoint of ours.
+    """
+    return str(_load(path, mmap=True)["family"])
+
+
+def _load(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     if not Path(path).exists():
         raise InputError(f"{path}: checkpoint not found; train the method first")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
         first_line = (str(error).splitlines() or ["empty file"])[0]
         raise InputError(f"{path}: unreadable checkpoint ({first_line}); train again or copy it anew") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: not a bopflow checkpoint; import released weights first")
-    if content["family"] != family:
-        raise InputError(f"{path}: checkpoint of method '{content['family']}', expected '{family}'")
     return content
 
 
