@@ -81,6 +81,10 @@ class Estimator:
     def answer(self, image: NDArray[np.uint8], K: NDArray[np.float64], obj_id: int, box: NDArray[Any]) -> CropAnswer:
         """Run the network on the crop around a box (left, top, right, bottom) of an image with intrinsics K."""
         crop = Crop.from_box(np.round(box), self.model.settings.crop.side, self.model.settings.crop.scale)
+        return self.answer_crop(image, K, obj_id, crop)
+
+    def answer_crop(self, image: NDArray[np.uint8], K: NDArray[np.float64], obj_id: int, crop: Crop) -> CropAnswer:
+        """Run the network on a crop of an image with intrinsics K."""
         pixels = crop.warp(image).astype(np.uint8, copy=False)
         inputs = to_network(pixels).to(self.device)
         batch = rotate_four(inputs) if self.settings.rotation_ensemble else inputs[None]
