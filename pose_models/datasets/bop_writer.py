@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pose_models.datasets.bop import BopDataset
+from pose_models.datasets.image_files import write_png
 from pose_models.files import write_json
 
 MIN_VISIBLE_FRACTION = 0.1  # an instance that shows less is no target
@@ -65,12 +65,12 @@ class SceneWriter:
             for r in instances
         ]
         self._info[key] = [r.info for r in instances]
-        _write_png(self.folder / "rgb" / f"{im_id:06d}.png", rgb[..., ::-1])
-        _write_png(self.folder / "depth" / f"{im_id:06d}.png", depth)
+        write_png(self.folder / "rgb" / f"{im_id:06d}.png", rgb[..., ::-1])
+        write_png(self.folder / "depth" / f"{im_id:06d}.png", depth)
         for gt_id, record in enumerate(instances):
             name = f"{im_id:06d}_{gt_id:06d}.png"
-            _write_png(self.folder / "mask" / name, record.mask.astype(np.uint8) * 255)
-            _write_png(self.folder / "mask_visib" / name, record.mask_visible.astype(np.uint8) * 255)
+            write_png(self.folder / "mask" / name, record.mask.astype(np.uint8) * 255)
+            write_png(self.folder / "mask_visib" / name, record.mask_visible.astype(np.uint8) * 255)
 
     def close(self) -> None:
         """Write scene_camera.json, scene_gt.json and scene_gt_info.json."""
@@ -80,17 +80,6 @@ class SceneWriter:
 
 def _numbers(values: ArrayLike) -> list[float]:
     return [float(value) for value in np.asarray(values, dtype=np.float64).reshape(-1)]
-
-
-def _write_png(path: Path, image: NDArray[Any]) -> None:
-    # Fast, lightly compressed PNGs: generation waits for the compressor otherwise.
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    if image.dtype == np.uint8 and image.ndim == 2:  # masks
-        options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    done, content = cv2.imencode(".png", np.ascontiguousarray(image), options)
-    if not done:
-        raise OSError(f"{path}: the image could not be encoded as PNG")
-    path.write_bytes(content.tobytes())
 
 
 def localisation_targets(dataset: BopDataset, split: str) -> list[dict[str, int]]:

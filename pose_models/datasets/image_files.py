@@ -1,4 +1,4 @@
-"""Images as files or as members of archives, checked to be whole."""
+"""Images as files or as members of archives: read and checked to be whole, written."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def decode_image(content: bytes, name: str, flags: int) -> NDArray[Any]:
     if image is None:
         raise InputError(f"{name}: unreadable image; fetch or make the file again")
     return np.asarray(image)
+
+
+def write_png(path: Path, image: NDArray[Any]) -> None:
+    """Write an image (BGR order) as a fast, lightly compressed PNG: generation waits for the compressor otherwise."""
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if image.dtype == np.uint8 and image.ndim == 2:  # masks
+        options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    done, content = cv2.imencode(".png", np.ascontiguousarray(image), options)
+    if not done:
+        raise OSError(f"{path}: the image could not be encoded as PNG")
+    path.write_bytes(content.tobytes())

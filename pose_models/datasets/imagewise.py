@@ -38,7 +38,7 @@ from pose_models.datasets.masks import decode
 from pose_models.datasets.scene import BopScene, Content
 from pose_models.files import InputError
 
-ROLES = ("rgb", "gray", "depth", "mask", "mask_visib")  # what is read later, besides the annotations
+ROLES = ("rgb", "gray", "depth", "mask", "mask_visib", "camera", "gt", "gt_info")
 SUFFIXES = ("json", "png", "jpg", "jpeg", "tif", "tiff")
 MEMBER = re.compile(rf"(\d{{6,}})_(\d{{6,}})\.([a-z_]+)\.({'|'.join(SUFFIXES)})")
 FOLDER = -1  # shard number of a file of its own
@@ -161,6 +161,10 @@ class ImagewiseScene(BopScene):
         """Mask (H, W) of an instance: its visible part, or its whole silhouette inside the image."""
         return self.masks(im_id, visible)[gt_id]
 
+    def has_masks(self, im_id: int, visible: bool = True) -> bool:
+        """Whether an image has masks."""
+        return self._read(im_id, "mask_visib" if visible else "mask") is not None
+
     def masks(self, im_id: int, visible: bool = True) -> dict[int, NDArray[np.bool_]]:
         """All masks of an image by gt id."""
         role = "mask_visib" if visible else "mask"
@@ -171,6 +175,11 @@ class ImagewiseScene(BopScene):
             return {int(gt_id): decode(rle) for gt_id, rle in msgspec.json.decode(found[1]).items()}
         except (ValueError, KeyError, TypeError, AttributeError, msgspec.DecodeError) as error:
             raise InputError(f"{found[0]}: unreadable masks ({error}); fetch or make the file again") from None
+
+    def annotation(self, kind: Kind, im_id: int) -> bytes | None:
+        """JSON text of an image's entry as it stands in the file, None if there is none."""
+        found = self._read(im_id, kind.name)
+        return None if found is None else found[1]
 
     def _read(self, im_id: int, role: str) -> Content | None:
         return self.split.read(self.scene_id, im_id, role)
@@ -199,6 +208,8 @@ def _parse_folder(folder: Path) -> Part:
 
 def _parse_shard(job: tuple[int, Path]) -> Part:
     number, path = job
+    if not _is_whole(path):
+        raise InputError(f"{path}: truncated; fetch or make the file again")
     try:
         with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
 
@@ -213,6 +224,14 @@ def _parse_shard(job: tuple[int, Path]) -> Part:
         raise InputError(f"{path}: unreadable archive ({error}); fetch or make the file again") from None
 
 
+def _is_whole(shard: Path) -> bool:
+    """Whether a tar file ends as it must, with empty blocks; the library takes a cut one for a short one."""
+    size = shard.stat().st_size
+    with shard.open("rb") as stream:
+        stream.seek(max(size - tarfile.BLOCKSIZE, 0))
+        return size >= tarfile.BLOCKSIZE and size % tarfile.BLOCKSIZE == 0 and not stream.read().strip(b"\0")
+
+
 def _parse(place: str, members: Iterable[Member], read: Callable[[Member], bytes]) -> Part:
     """Places of the images and masks by (scene, image), and tables with a column of scene ids."""
     places: dict[tuple[int, int], NDArray[np.int64]] = {}
@@ -221,7 +240,7 @@ def _parse(place: str, members: Iterable[Member], read: Callable[[Member], bytes
         if member.role in ROLES:
             row = places.setdefault(member.key, np.full((len(ROLES), 4), -1, dtype=np.int64))
             row[ROLES.index(member.role)] = (member.shard, member.offset, member.size, SUFFIXES.index(member.suffix))
-        elif member.role in _KINDS and member.suffix == "json":
+        if member.role in _KINDS and member.suffix == "json":
             kind = _KINDS[member.role]
             entries[kind.name][member.key] = parse_image(kind, f"{place}/{member.name}", read(member))
     tables = {}

@@ -251,6 +251,17 @@ def parse_file(kind: Kind, file: Path) -> Arrays:
     return join(kind, entries)
 
 
+def entry_texts(file: Path) -> dict[int, bytes]:
+    """JSON text of every image's entry in a scene file, by image id; nothing if there is no such file."""
+    if not file.exists():
+        return {}
+    try:
+        texts = msgspec.json.decode(file.read_bytes(), type=dict[str, msgspec.Raw])
+        return {int(key): bytes(text) for key, text in texts.items()}
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InputError(f"{file}: not valid JSON ({error}); download or make the file again") from None
+
+
 def parse_image(kind: Kind, name: str, content: bytes) -> Any:
     """One image's entries of an image-wise dataset; `name` is the file, for messages."""
     try:

@@ -48,6 +48,7 @@ class BopScene:
         self.scene_id = int(digits)
         self.sensor = sensor
         self._tables: dict[str, Table] = {}
+        self._texts: dict[str, dict[int, bytes]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.sensor)  # a spawned loader worker maps the annotations itself
@@ -106,6 +107,12 @@ class BopScene:
         """Where the annotations of a kind lie: scene_camera.json, scene_gt.json, scene_gt_info.json, with sensor."""
         return self.path / (f"scene_{kind.name}_{self.sensor}.json" if self.sensor else f"scene_{kind.name}.json")
 
+    def annotation(self, kind: Kind, im_id: int) -> bytes | None:
+        """JSON text of an image's entry as it stands in the file, None if there is none."""
+        if kind.name not in self._texts:
+            self._texts[kind.name] = index.entry_texts(self.annotation_file(kind))
+        return self._texts[kind.name].get(im_id)
+
     @property
     def sensors(self) -> list[str]:
         """Sensors that have a camera file of their own."""
@@ -161,6 +168,10 @@ class BopScene:
         name = "mask_visib" if visible else "mask"
         own = self.path / f"{name}_{self.sensor}"
         return own if self.sensor and own.is_dir() else self.path / name
+
+    def has_masks(self, im_id: int, visible: bool = True) -> bool:
+        """Whether an image has masks."""
+        return any(self.mask_folder(visible).glob(f"{im_id:06d}_*.png"))
 
     def image_size(self, im_id: int) -> tuple[int, int]:
         """Width and height of an image, from its depth or colour file."""
