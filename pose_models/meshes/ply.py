@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,22 @@ Element = tuple[str, int, list[tuple[str, ...]]]  # name, count, properties: (na
 Columns = dict[str, NDArray[Any]]
 
 
-def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8] | None]:
-    """Vertices (V, 3), triangles (F, 3) and vertex colours (V, 3) or None of an ascii or binary PLY file.
+class Ply(NamedTuple):
+    """Content of a PLY mesh.
+
+    vertices: (V, 3). faces: (F, 3). colors: (V, 3) RGB or None. uv: (F, 3, 2) texture coordinates of corners or None.
+    texture: file name of the texture, from the comment `TextureFile`, or None.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    colors: NDArray[np.uint8] | None
+    uv: NDArray[np.float64] | None
+    texture: str | None
+
+
+def read_ply(path: Path) -> Ply:
+    """Read an ascii or binary PLY file of triangles; texture coordinates belong to vertices or to faces.
 
     Raises:
         InputError: no PLY, a truncated file, or faces that are no triangles.
@@ -32,7 +46,8 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArra
     if not content.startswith(b"ply") or start < 0 or end == 0:
         raise InputError(f"{path}: unreadable mesh (no PLY header); export it again")
     try:
-        encoding, elements = _header(content[:start].decode("ascii", "replace"))
+        header = content[:start].decode("utf-8", "replace")
+        encoding, elements = _header(header)
         columns = _ascii(content[end:], elements) if encoding == "ascii" else _binary(content[end:], encoding, elements)
         vertex = columns["vertex"]
         vertices = np.stack([vertex[axis] for axis in "xyz"], axis=1).astype(np.float64)
@@ -40,9 +55,21 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArra
         colors = None
         if all(name in vertex for name in ("red", "green", "blue")):
             colors = np.stack([vertex[name] for name in ("red", "green", "blue")], axis=1).astype(np.uint8)
+        uv = _texture_coordinates(vertex, columns.get("face", {}), faces)
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(f"{path}: unreadable mesh ({error}); export it again with triangles") from None
-    return vertices, faces, colors
+    marker = "comment TextureFile "
+    named = [line.removeprefix(marker).strip() for line in header.splitlines() if line.startswith(marker)]
+    return Ply(vertices, faces, colors, uv, named[0] if named else None)
+
+
+def _texture_coordinates(vertex: Columns, face: Columns, faces: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    if "texcoord" in face and face["texcoord"].ndim == 2 and face["texcoord"].shape[1] == 6:
+        return face["texcoord"].astype(np.float64).reshape(-1, 3, 2)
+    for u, v in (("texture_u", "texture_v"), ("s", "t"), ("u", "v")):
+        if u in vertex and v in vertex:
+            return np.asarray(np.stack([vertex[u], vertex[v]], axis=1).astype(np.float64)[faces])
+    return None
 
 
 def _triangles(face: Columns) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ out gets 0.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -62,7 +63,8 @@ def face_visibility(mesh: Mesh, views: int = VIEWS) -> Array:
 
 def flipped(mesh: Mesh) -> Mesh:
     """The same surface with all faces looking the other way."""
-    return Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[:, ::-1]), mesh.colors)
+    uv = None if mesh.uv is None else np.ascontiguousarray(mesh.uv[:, ::-1])
+    return dataclasses.replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1]), uv=uv)
 
 
 def visible_surface(mesh: Mesh, views: int = VIEWS) -> tuple[Mesh, float]:
@@ -95,4 +97,5 @@ def with_faces(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
     used[faces] = True
     number = np.cumsum(used) - 1
     colors = mesh.colors[used] if mesh.colors is not None else None
-    return Mesh(mesh.vertices[used], number[faces], colors)
+    uv = mesh.uv[keep] if mesh.uv is not None else None
+    return Mesh(mesh.vertices[used], number[faces], colors, uv, mesh.texture)

@@ -33,7 +33,7 @@ end_header
 def test_ascii_keeps_full_precision_colors_and_skips_texture_coordinates(tmp_path):
     path = tmp_path / "a.ply"
     path.write_text(ASCII)
-    vertices, faces, colors = read_ply(path)
+    vertices, faces, colors = read_ply(path)[:3]
     assert vertices[0, 0] == 0.1
     assert faces.tolist() == [[0, 1, 2], [0, 1, 3]]
     assert colors.tolist()[3] == [255, 0, 1]
