@@ -24,5 +24,5 @@ rule train:
     shell:
         "python workflow_scripts/train.py --family {params.family} --set {params.overrides:q}"
         " --models data/{wildcards.dataset}/models --scenes {params.scenes}"
-        " --device {resources.device} --gpus {resources.gpu} --workers {resources.loaders}"
+        " --device {resources.device} --processes {resources.gpu} --workers {resources.loaders}"
         " --out {output} > {log} 2>&1"

@@ -15,7 +15,8 @@ def main(arguments: argparse.Namespace) -> None:
     from pose_models.datasets.bop import models_in
     from pose_models.training.devices import lease_device
 
-    device = lease_device(arguments.device)
+    processes = max(1, arguments.processes)  # 0: a cluster rule that asks for its GPUs by other means, or a CPU
+    device = lease_device(arguments.device, processes if arguments.device != "cpu" else 1)
     object_ids = arguments.objects or models_in(arguments.models)
     train = chosen.entry("train")
     train(
@@ -26,7 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.out,
         device,
         arguments.workers,
-        max(1, arguments.gpus),
+        processes,
     )
     print(f"wrote {arguments.out}")
 
@@ -40,6 +41,11 @@ if __name__ == "__main__":
     parser.add_argument("--scenes", type=Path, nargs="+", required=True, help="BOP scene folders")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint; logs go to train/ beside it")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--gpus", type=int, default=1, help="GPUs of this node to train on, where there are any")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="processes that share each batch; each has a GPU, or a part of the cores",
+    )
     parser.add_argument("--workers", type=int, default=1, help="data loading processes; no influence on the result")
     program.run(main, parser)

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from pose_models.files import atomic_path, write_text
 
 
 class LastCheckpoint(lightning.Callback):
-    """Write `last.ckpt` whole after every chunk."""
+    """Write `last.ckpt` whole after every chunk. All processes take part, the main one writes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.path)
+            return
         with atomic_path(self.path) as temporary:
             trainer.save_checkpoint(temporary)
 
@@ -29,14 +34,22 @@ class LastCheckpoint(lightning.Callback):
 class MetricsCsv(lightning.Callback):
     """`metrics.csv`: means of the logged values since the last row, one row per `every` steps and validation.
 
-    Rows after the step that a run resumes from are dropped, so the file is that of an undisturbed run.
+    Values are those of all processes together. `data_wait` is the share of the time in which the main process waited
+    for samples: near 0 the device is busy, otherwise more loading processes help. Rows after the step that a run
+    resumes from are dropped, so the file is that of an undisturbed run.
+
+    Args:
+        path: the file.
+        every: steps per row.
+        valid_count: validation samples of this process.
     """
 
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
+    def __init__(self, path: Path, every: int, valid_count: int) -> None:
+        self.path, self.every, self.valid_count = path, every, valid_count
         self.rows: list[dict[str, float]] = []
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}
         self.count = 0
+        self.waited = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.path.exists():
@@ -44,31 +57,54 @@ class MetricsCsv(lightning.Callback):
                 rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(stream)]
             self.rows = [row for row in rows if row["step"] <= trainer.global_step]
         self.start = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0.0)
+        self._start_row()
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.waited += time.monotonic() - self.idle_since
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         for name, value in trainer.callback_metrics.items():
-            if name.startswith("train/"):
-                self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            if name.startswith("train/"):  # summed on the device: reading a value there would wait for every step
+                self.sums[name] = self.sums.get(name, torch.zeros_like(value, dtype=torch.float64)) + value
         self.count += 1
+        self.idle_since = time.monotonic()
         if self.count == self.every:
-            self._add(trainer.global_step, {name: total / self.count for name, total in self.sums.items()})
-            self.sums, self.count = {}, 0
+            wait = {"data_wait": self.waited / max(time.monotonic() - self.row_start, 1e-9)}
+            self._add(trainer.global_step, _means(trainer, self.sums, self.count) | wait)
+            self._start_row()
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("valid/")}
+        values = {k: v.double() * self.valid_count for k, v in trainer.callback_metrics.items() if k[:6] == "valid/"}
         if values and not trainer.sanity_checking:
-            self._add(trainer.global_step, values)
+            self._add(trainer.global_step, _means(trainer, values, self.valid_count))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.sums, self.count = {}, 0
+        self._start_row()
+        if not trainer.is_global_zero:
+            return
         names = ["step", "seconds", *sorted({name for row in self.rows for name in row} - {"step", "seconds"})]
         lines = [",".join(names)] + [",".join(_text(row.get(name)) for name in names) for row in self.rows]
         write_text(self.path, "\n".join(lines) + "\n")
 
     def _add(self, step: int, values: Mapping[str, float]) -> None:
         self.rows.append({"step": step, "seconds": time.monotonic() - self.start, **values})
+
+    def _start_row(self) -> None:
+        self.sums, self.count, self.waited = {}, 0, 0.0
+        self.row_start = self.idle_since = time.monotonic()
+
+
+def _means(trainer: lightning.Trainer, sums: Mapping[str, Tensor], count: int) -> dict[str, float]:
+    """Sums over `count` values each, divided; over the values of all processes where there are several."""
+    if not sums:
+        return {}
+    totals = torch.stack([total.double() for total in sums.values()])
+    both = trainer.strategy.reduce(torch.cat([totals, totals.new_tensor([count])]), reduce_op="sum")
+    return dict(zip(sums, (both[:-1] / both[-1]).tolist(), strict=True))
 
 
 def _text(value: float | None) -> str:
@@ -79,10 +115,14 @@ class ProgressLine(lightning.Callback):
     """One progress line: steps done, rate, time left, loss."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        interval = 0.5 if sys.stderr.isatty() else 10.0
-        total = trainer.max_steps
         self.bar = tqdm(
-            total=total, initial=trainer.global_step, desc="training", unit="step", mininterval=interval, maxinterval=60
+            total=trainer.max_steps,
+            initial=trainer.global_step,
+            desc="training",
+            unit="step",
+            mininterval=0.5 if sys.stderr.isatty() else 10.0,
+            maxinterval=60,
+            disable=not trainer.is_global_zero,
         )
 
     def on_train_batch_end(

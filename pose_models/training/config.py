@@ -13,7 +13,7 @@ class TrainSettings(Settings):
     """How long, how fast, and how often to look."""
 
     steps: int = Field(500_000, ge=0, description="optimiser steps; 0 gives an untrained checkpoint")
-    batch_size: int = Field(16, ge=1, description="crops per step")
+    batch_size: int = Field(16, ge=1, description="crops per step, over all GPUs together")
     warmup_steps: int = Field(2000, ge=0, description="steps of linear warm-up of the learning rates")
     schedule: Literal["constant", "cosine"] = Field("constant", description="learning rates after the warm-up")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="optimiser")

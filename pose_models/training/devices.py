@@ -1,12 +1,14 @@
 """Choosing a device: one GPU is never given to two jobs of this machine.
 
-A job leases a GPU with a file lock before CUDA is initialised; the kernel releases the lock when the job ends, however
-it ends. Where a scheduler has already set CUDA_VISIBLE_DEVICES, its choice is taken as it is.
+A job leases its GPUs with file locks before CUDA is initialised; the kernel releases the locks when the job ends,
+however it ends. Where a scheduler has already set CUDA_VISIBLE_DEVICES, its choice is taken as it is; so is the choice
+of the main process by the processes that it starts to train with.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -17,11 +19,15 @@ from pose_models.files import InputError
 _leases: list[TextIO] = []  # open files hold the locks for the life of the process
 
 
-def lease_device(device: str) -> str:
-    """Turn `auto`, `cpu` or `cuda` into `cpu` or `cuda`, leasing a free GPU for this process where one is used.
+def lease_device(device: str, count: int = 1) -> str:
+    """Turn `auto`, `cpu` or `cuda` into `cpu` or `cuda`, leasing free GPUs for this process where they are used.
+
+    Args:
+        device: what the user asks for.
+        count: GPUs wanted.
 
     Raises:
-        InputError: `cuda` was asked for and there is none, or all are leased.
+        InputError: `cuda` was asked for and there is none, or fewer than `count` GPUs are there and free.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device {device}: expected auto, cpu or cuda")
@@ -29,14 +35,19 @@ def lease_device(device: str) -> str:
         return "cpu"
     if "SLURM_JOB_ID" not in os.environ and "CUDA_VISIBLE_DEVICES" not in os.environ:
         gpus = sorted(int(path.name[6:]) for path in Path("/dev").glob("nvidia[0-9]*"))
-        leased = next((gpu for gpu in gpus if _lock(gpu)), None)
-        if gpus and leased is None:
-            raise InputError("all GPUs of this machine are leased by other jobs; wait, or run with --device cpu")
-        if leased is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(leased)
+        leased = list(itertools.islice(filter(_lock, gpus), count))
+        if gpus and len(leased) < count:
+            raise InputError(
+                f"{count} GPUs are wanted, {len(leased)} of this machine's {len(gpus)} are free of other jobs; "
+                "wait, ask for fewer, or run with --device cpu"
+            )
+        if leased:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, leased))
     import torch
 
     if torch.cuda.is_available():
+        if torch.cuda.device_count() < count:
+            raise InputError(f"{count} GPUs are wanted, {torch.cuda.device_count()} are visible; ask for fewer")
         return "cuda"
     if device == "cuda":
         raise InputError("--device cuda: no usable GPU on this machine; run with --device cpu")

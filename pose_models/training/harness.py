@@ -3,12 +3,16 @@
 Training is cut into chunks of `chunk_steps` steps. A chunk is one Lightning epoch: it ends with a validation and a
 checkpoint `last.ckpt`, and its data depend on the global step alone. So a killed training continues from its last
 chunk and, on a CPU, ends with the very weights of an undisturbed one.
+
+Several processes share each batch, so that a run's settings mean the same on one GPU and on eight.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +22,11 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pose_models.files import InputError
+from pose_models.files import InputError, exclusive
 from pose_models.training.callbacks import LastCheckpoint, MetricsCsv, ProgressLine
+from pose_models.training.checkpoints import forget_other_training
 from pose_models.training.config import TrainSettings
+from pose_models.training.processes import follow_main, is_main
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +35,7 @@ class Items(Protocol):
     """Training samples by number: the same number always gives the same sample."""
 
     def sample(self, number: int) -> dict[str, Tensor]:
-        """Training sample `number` (0 <= number < steps * batch_size * processes)."""
+        """Training sample `number` (0 <= number < steps * batch_size)."""
         ...
 
     def valid_sample(self, number: int) -> dict[str, Tensor]:
@@ -42,39 +48,46 @@ class Items(Protocol):
         ...
 
 
-class _Range(Dataset[dict[str, Tensor]]):
-    def __init__(self, items: Items, start: int, stop: int, valid: bool) -> None:
-        self.items, self.start, self.stop, self.valid = items, start, stop, valid
+class _Numbers(Dataset[dict[str, Tensor]]):
+    """The samples of some numbers, in order."""
+
+    def __init__(self, items: Items, numbers: range, valid: bool) -> None:
+        self.numbers = numbers
+        self.get = items.valid_sample if valid else items.sample
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        get = self.items.valid_sample if self.valid else self.items.sample
-        return get(self.start + index)
+        return self.get(self.numbers[index])
 
 
 class Chunks(lightning.LightningDataModule):
-    """Loaders of the chunk that begins at the trainer's global step."""
+    """Loaders of the chunk that begins at the trainer's global step; each process takes every n-th sample of it."""
 
-    def __init__(self, items: Items, settings: TrainSettings, workers: int) -> None:
+    def __init__(self, items: Items, settings: TrainSettings, workers: int, pin_memory: bool = False) -> None:
         super().__init__()
-        self.items, self.train_settings, self.workers = items, settings, workers
+        self.items, self.train_settings, self.workers, self.pin_memory = items, settings, workers, pin_memory
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         settings, trainer = self.train_settings, self.trainer
-        step, world = (trainer.global_step, trainer.world_size) if trainer else (0, 1)
-        stop = min(step + settings.chunk_steps, settings.steps)
-        per_step = settings.batch_size * world  # Lightning deals the samples out to the processes
-        return self._loader(step * per_step, stop * per_step, valid=False)
+        step, rank, world = (trainer.global_step, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
+        stop, batch = min(step + settings.chunk_steps, settings.steps), settings.batch_size
+        return self._loader(range(step * batch + rank, stop * batch, world), batch // world, valid=False)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return self._loader(0, self.items.valid_count, valid=True)
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        numbers = range(rank, self.items.valid_count, world)
+        return self._loader(numbers, self.train_settings.batch_size // world, valid=True)
 
-    def _loader(self, start: int, stop: int, valid: bool) -> DataLoader[dict[str, Tensor]]:
-        dataset = _Range(self.items, start, stop, valid)
+    def _loader(self, numbers: range, batch: int, valid: bool) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
-            dataset, batch_size=self.train_settings.batch_size, num_workers=self.workers, worker_init_fn=_single_thread
+            _Numbers(self.items, numbers, valid),
+            batch_size=batch,
+            num_workers=self.workers,
+            worker_init_fn=_single_thread,
+            pin_memory=self.pin_memory,
+            prefetch_factor=4 if self.workers else None,  # batches per worker: covers the spread of crop times
         )
 
 
@@ -85,6 +98,33 @@ def _single_thread(_: int) -> None:
     cv2.setNumThreads(0)
 
 
+def train_to(
+    out: Path, module: lightning.LightningModule, items: Items, settings: TrainSettings, key: Any,
+    save: Callable[[], None], device: str, workers: int, processes: int = 1,
+) -> None:  # fmt: skip
+    """Train `module` and let `save` write `out`; what a killed training has done is continued, if it was the same.
+
+    Args:
+        out: checkpoint; metrics.csv, the state to resume from and wandb's files lie beside it in `train/`.
+        module, items, settings, device, workers, processes: as in `fit`.
+        key: everything that decides the result; the state of a training with another key is dropped.
+        save: writes `out` from the trained module.
+
+    Raises:
+        InputError: as in `fit`.
+    """
+    folder = out.parent / "train"
+    if is_main():
+        with exclusive(folder / "last.ckpt"):
+            forget_other_training(folder, key)
+            fit(module, items, settings, folder, device, workers, processes)
+            save()
+            (folder / "last.ckpt").unlink(missing_ok=True)  # a training asked for again starts anew
+    else:
+        follow_main()
+        fit(module, items, settings, folder, device, workers, processes)
+
+
 def fit(
     module: lightning.LightningModule,
     items: Items,
@@ -92,7 +132,7 @@ def fit(
     folder: Path,
     device: str,
     workers: int,
-    gpus: int = 1,
+    processes: int = 1,
 ) -> None:
     """Train `module` in place; continue from `folder/last.ckpt` if it is there.
 
@@ -102,30 +142,34 @@ def fit(
         settings: length, batch size, precision, seeds.
         folder: holds last.ckpt, metrics.csv and wandb's files.
         device: `cpu` or `cuda`.
-        workers: data loading processes; they do not change the result.
-        gpus: GPUs of one node to train on, where device is `cuda`.
+        workers: data loading processes (of each process); they do not change the result.
+        processes: processes of this machine that share each batch; on CUDA each has a GPU of its own. The sum is that
+            of one process up to rounding; batch norms see the whole batch on CUDA, their process's part on a CPU.
 
     Raises:
-        InputError: last.ckpt belongs to another training or is unreadable.
+        InputError: last.ckpt belongs to another training or is unreadable, or the batch cannot be shared.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.ckpt"
-    if settings.steps == 0:
-        return
-    count = gpus if device == "cuda" else 1
+    for name, count in (("train.batch_size", settings.batch_size), ("validation samples", items.valid_count)):
+        if count and (count < processes or (name == "train.batch_size" and count % processes)):
+            raise InputError(f"{name}: {count} cannot be dealt out to {processes} processes; change one of the two")
     warnings.filterwarnings("ignore", module="lightning")
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    own_valid_count = len(range(int(os.environ.get("LOCAL_RANK", "0")), items.valid_count, processes))
     trainer = lightning.Trainer(
         accelerator=device,
-        devices=count,
-        strategy="ddp_find_unused_parameters_true" if count > 1 else "auto",
+        devices=processes,
+        strategy="ddp_find_unused_parameters_true" if processes > 1 else "auto",
+        sync_batchnorm=processes > 1 and device == "cuda",  # torch has none for the CPU
+        use_distributed_sampler=False,  # `Chunks` deals the samples out
         plugins=[LightningEnvironment()],  # under SLURM, srun's own variables would hide all GPUs but one
         precision=settings.precision,
         max_steps=settings.steps,
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[MetricsCsv(folder / "metrics.csv", every=20), LastCheckpoint(last), ProgressLine()],
-        logger=_wandb_logger(settings, folder),
+        callbacks=[MetricsCsv(folder / "metrics.csv", 20, own_valid_count), LastCheckpoint(last), ProgressLine()],
+        logger=_wandb_logger(settings, folder) if is_main() else False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -133,13 +177,14 @@ def fit(
         limit_val_batches=1.0 if items.valid_count else 0,
         log_every_n_steps=20,
     )
-    if trainer.world_size != count:
-        raise InputError(f"training got {trainer.world_size} processes where {count} GPUs were asked for")
+    if trainer.world_size != processes:
+        raise InputError(f"training got {trainer.world_size} processes where {processes} were asked for")
     resume = last if last.exists() else None
-    if resume:
+    if resume and is_main():
         log.info("continuing from %s", last)
+    data = Chunks(items, settings, workers, pin_memory=device == "cuda")
     try:
-        trainer.fit(module, datamodule=Chunks(items, settings, workers), ckpt_path=resume, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except (RuntimeError, KeyError) as error:
         if resume and ("state_dict" in str(error) or "param" in str(error) or "zip" in str(error)):
             raise InputError(f"{last}: belongs to other settings or is damaged; delete it to train anew") from error

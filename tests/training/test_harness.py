@@ -92,16 +92,20 @@ def test_workers_do_not_change_the_result(tmp_path):
 
 def test_no_sample_is_skipped_or_seen_twice():
     class Trainer:
-        global_step, world_size = 0, 2
+        global_step, global_rank, world_size = 0, 0, 2
 
     chunks = Chunks(Items(), SETTINGS, workers=0)
     chunks.trainer = Trainer()
-    seen = []
+    seen, valid = [], []
     while Trainer.global_step < SETTINGS.steps:
-        dataset = chunks.train_dataloader().dataset
-        seen += range(dataset.start, dataset.stop)
-        Trainer.global_step += len(dataset) // (SETTINGS.batch_size * Trainer.world_size)
-    assert seen == list(range(SETTINGS.steps * SETTINGS.batch_size * 2))
+        for Trainer.global_rank in (0, 1):
+            loader = chunks.train_dataloader()
+            seen += loader.dataset.numbers
+        Trainer.global_step += len(loader)
+    for Trainer.global_rank in (0, 1):
+        valid += chunks.val_dataloader().dataset.numbers
+    assert sorted(seen) == list(range(SETTINGS.steps * SETTINGS.batch_size))
+    assert sorted(valid) == list(range(Items.valid_count))
 
 
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
