@@ -7,44 +7,43 @@ What neither says is derived from the dataset's files, so that a custom dataset 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from pose_models.datasets.bop import BopDataset, read_image
+from pose_models.datasets.archives import Ids, Part
 from pose_models.files import InputError, read_json
-from pose_models.settings import Settings, validate
+from pose_models.settings import Settings, did_you_mean, validate
+
+if TYPE_CHECKING:  # reading images needs OpenCV, which a dry run must not load
+    from pose_models.datasets.bop import BopDataset
 
 FOLDER = Path(__file__).with_name("catalogue")
 OWN_FILE = "dataset.yaml"
 
 
-def _ids(value: Any) -> Any:
-    """Turn "1-3 7" into [1, 2, 3, 7]."""
-    if not isinstance(value, str):
-        return value
-    ids: list[int] = []
-    for part in value.split():
-        first, _, last = part.partition("-")
-        ids += range(int(first), int(last or first) + 1)
-    return ids
-
-
-Ids = Annotated[tuple[int, ...], BeforeValidator(_ids)]
-
-
 class DatasetEntry(Settings):
     """One file of the catalogue; ids may be written as ranges ("1-15 20"). What is None is derived from the files."""
 
+    title: str = Field("", description="the dataset's name as its authors write it")
+    format: Literal["bop", "nocs", "symsol", "pvnet", "images"] = Field("bop", description="layout of its files")
+    licence: str | None = Field(None, description="licence; None: see the dataset's page")
+    citation: str | None = Field(None, description="paper to cite")
+    page: str | None = Field(None, description="the dataset's page, where it has no hub repository")
+    repository: str | None = Field(None, description="hub repository (a dataset) that holds the archives")
+    parts: dict[str, Part] = Field(default_factory=dict, description="what can be fetched, by name")
+    default_detections: str | None = Field(None, description="file of default detections in bop-benchmark/bop_extra")
+    camera: str = Field("camera.json", description="file of the test sensor's intrinsics")
     objects: Ids | None = Field(None, description="ids of the objects that are evaluated")
     symmetric: Ids | None = Field(None, description="ids for which AD means ADD-S")
     image_size: tuple[int, int] | None = Field(None, description="width and height of the evaluated camera, pixels")
     split: str = Field("test", description="folder of the evaluated split")
     test_scenes: Ids | None = Field(None, description="scenes of the evaluated split")
     sensor: str | None = Field(None, description="evaluated sensor of a dataset with several")
-    folder: str | None = Field(None, description="dataset folder where it differs from the name")
+    folder: str | None = Field(None, description="dataset in whose folder and archives it lies")
     models: str = Field("models", description="folder of the models from which masks are made")
     training_from: str | None = Field(None, description="dataset whose PBR training images are used")
     delta_mm: float = Field(15.0, description="tolerance of the visibility test")
@@ -72,6 +71,25 @@ class Facts:
 def catalogue_names() -> list[str]:
     """Names of the datasets in the catalogue."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def published(name: str) -> DatasetEntry:
+    """The entry of a dataset that can be fetched.
+
+    Raises:
+        InputError: the catalogue has none of this name, or it has no archives of its own.
+    """
+    if name not in catalogue_names():
+        raise InputError(f"dataset '{name}' is not in the catalogue{did_you_mean(name, catalogue_names())}")
+    entry = catalogue_entry(name)
+    if not entry.parts:
+        raise InputError(f"dataset '{name}' has no archives of its own; it is part of '{entry.folder}'")
+    return entry
+
+
+def default_parts(entry: DatasetEntry, needs: Collection[str] = ("inference", "training")) -> list[str]:
+    """Names of the parts that some uses need."""
+    return [name for name, part in entry.parts.items() if part.needed_for in needs]
 
 
 def catalogue_entry(name: str, root: Path | None = None) -> DatasetEntry:
@@ -113,6 +131,8 @@ def dataset_facts(dataset: BopDataset, split: str | None = None, models: str = "
 
 def _image_width(dataset: BopDataset, split: str) -> int:
     """Width of the test images: from camera.json, else from the first image of the split."""
+    from pose_models.datasets.bop import read_image
+
     camera = dataset.root / "camera.json"
     if camera.exists():
         width = read_json(camera).get("width")
