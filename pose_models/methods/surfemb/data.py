@@ -6,7 +6,6 @@ it, random surface points. Sample number n is a function of the settings, the da
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pose_models.datasets.bop import BopScene
+from pose_models.datasets.bop import BopScene, prepare_scenes
+from pose_models.datasets.instances import Candidates, InstanceList, InstanceRef
 from pose_models.files import InputError
 from pose_models.geometry.cameras import resize_intrinsics
 from pose_models.images import augment
@@ -31,36 +31,18 @@ STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 PRELOAD_BYTES = 600_000_000
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingInstance:
-    """One ground-truth instance that is trained on; K (3, 3) has pixel centres at integers, T_cam_obj (4, 4) mm."""
-
-    scene: int
-    im_id: int
-    gt_id: int
-    obj_id: int
-    K: NDArray[np.float64]
-    T_cam_obj: NDArray[np.float64]
-
-
-def training_instances(
-    scenes: Sequence[BopScene], object_ids: Sequence[int], settings: CropSettings
-) -> list[TrainingInstance]:
+def training_instances(scenes: Sequence[BopScene], object_ids: Sequence[int], settings: CropSettings) -> InstanceList:
     """Instances visible enough to train on, in the order of scenes, images and instance lists.
 
     BlenderProc's `train_pbr` intrinsics put the image corner at (0, 0): half a pixel is subtracted from cx and cy.
     """
-    known, result = set(object_ids), []
-    for number, scene in enumerate(scenes):
-        shift = 0.5 if scene.path.parent.name == "train_pbr" else 0.0
-        for im_id, instances in scene.ground_truth.items():
-            K = scene.camera(im_id).K - shift * np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
-            for instance, info in zip(instances, scene.ground_truth_info[im_id], strict=True):
-                visible = info.visib_fract >= settings.min_visib_fract and info.px_count_visib >= settings.min_visib_px
-                if instance.obj_id in known and visible:
-                    row = (number, im_id, instance.gt_id, instance.obj_id, K, instance.T_cam_obj)
-                    result.append(TrainingInstance(*row))
-    return result
+
+    def is_wanted(rows: Candidates) -> NDArray[np.bool_]:
+        visible = (rows.visib_fract >= settings.min_visib_fract) & (rows.px_count_visib >= settings.min_visib_px)
+        return np.isin(rows.obj_id, list(object_ids)) & visible
+
+    shifts = [0.5 if scene.path.parent.name == "train_pbr" else 0.0 for scene in scenes]
+    return InstanceList(scenes, is_wanted, shifts)
 
 
 class CropSamples:
@@ -79,22 +61,23 @@ class CropSamples:
         self.spheres = spheres
         self.casters = {obj_id: RayCaster(mesh) for obj_id, mesh in meshes.items()}
         self.samplers = {obj_id: AreaSampler(mesh) for obj_id, mesh in meshes.items()}
+        prepare_scenes(scenes)
         instances = training_instances(scenes, self.object_ids, settings.crop)
-        if not instances:
+        if not len(instances):
             raise InputError("no training instance is visible enough; lower crop.min_visib_px or crop.min_visib_fract")
         order = np.random.default_rng([settings.train.seed, 0]).permutation(len(instances))
         held = min(settings.train.valid_items, len(instances) // 5)
-        self.valid_instances = [instances[i] for i in order[:held]]
-        self.train_instances = [instances[i] for i in sorted(order[held:])]
+        self.valid_instances = instances.taken(order[:held])
+        self.train_instances = instances.taken(np.sort(order[held:]))
         self._image = functools.lru_cache(maxsize=self._cache_size())(self._read_image)
         self._hull = functools.lru_cache(maxsize=200_000)(self._read_hull)
 
     def preload(self) -> None:
         """Read the images before worker processes are forked, if they fit into the cache."""
         maximum = self._image.cache_info().maxsize or 0
-        pairs = {(instance.scene, instance.im_id) for instance in self.train_instances}
+        pairs = self.train_instances.images()
         if len(pairs) <= maximum:
-            for pair in sorted(pairs):
+            for pair in pairs:
                 self._image(*pair)
             for instance in self.train_instances:
                 self._hull(instance.scene, instance.im_id, instance.gt_id)
@@ -120,7 +103,7 @@ class CropSamples:
             self._shuffled = (epoch, rng.permutation(len(self.train_instances)))
         return self._shuffled[1]
 
-    def _make(self, instance: TrainingInstance, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _make(self, instance: InstanceRef, rng: np.random.Generator) -> dict[str, Tensor]:
         crop_settings, side = self.settings.crop, self.settings.crop.side
         hits = None
         while hits is None or not hits.mask.any():  # a strongly occluded object's crop may miss it entirely
@@ -136,12 +119,12 @@ class CropSamples:
             **self._correspondences(instance.obj_id, hits, rng),
         }
 
-    def _render(self, instance: TrainingInstance, crop: Crop) -> Hits:
+    def _render(self, instance: InstanceRef, crop: Crop) -> Hits:
         size = crop.side // self.stride
         K = resize_intrinsics(crop.intrinsics(instance.K), 1 / self.stride, 1 / self.stride)
         return self.casters[instance.obj_id].cast(K, instance.T_cam_obj, size, size)
 
-    def _crop_image(self, instance: TrainingInstance, crop: Crop, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _crop_image(self, instance: InstanceRef, crop: Crop, rng: np.random.Generator) -> NDArray[np.uint8]:
         left, top, right, bottom = crop.covering_box()
         region = self._image(instance.scene, instance.im_id)[top:bottom, left:right]
         if region.size == 0:

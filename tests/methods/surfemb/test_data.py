@@ -72,6 +72,6 @@ def test_rendered_silhouette_covers_the_picture_of_the_object(small):
 
 def test_too_small_instances_are_left_out_and_none_at_all_is_an_error(small):
     settings = resolve(SurfEmbSettings, ["crop.min_visib_px=1000000"])
-    assert training_instances([BopScene(small / "train_synt" / "000000")], [1, 2, 3], settings.crop) == []
+    assert not training_instances([BopScene(small / "train_synt" / "000000")], [1, 2, 3], settings.crop)
     with pytest.raises(InputError, match=r"lower crop\.min_visib_px"):
         _samples(small, overrides=["crop.min_visib_px=1000000"])
