@@ -10,14 +10,16 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import itertools
 import json
 import multiprocessing
+import operator
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,23 +35,28 @@ Job = TypeVar("Job")
 CACHED_BYTES = 1_000_000  # smaller files are parsed faster than they are worth keeping
 
 
+_Nine = Annotated[list[float], msgspec.Meta(min_length=9, max_length=9)]
+_Four = Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
+_Three = Annotated[list[float], msgspec.Meta(min_length=3, max_length=3)]
+
+
 class _CameraEntry(msgspec.Struct, gc=False):
-    cam_K: list[float] | None = None
+    cam_K: _Nine | None = None
     depth_scale: float = 1.0
-    cam_R_w2c: list[float] | None = None
-    cam_t_w2c: list[float] | None = None
+    cam_R_w2c: _Nine | None = None
+    cam_t_w2c: _Three | None = None
     cam_model: dict[str, Any] | None = None
 
 
 class _InstanceEntry(msgspec.Struct, gc=False):
-    cam_R_m2c: list[float]
-    cam_t_m2c: list[float]
+    cam_R_m2c: _Nine
+    cam_t_m2c: _Three
     obj_id: int
 
 
 class _InfoEntry(msgspec.Struct, gc=False):
-    bbox_obj: list[float]
-    bbox_visib: list[float]
+    bbox_obj: _Four
+    bbox_visib: _Four
     px_count_all: int
     px_count_valid: int
     px_count_visib: int
@@ -155,13 +162,14 @@ def _camera_columns(entries: Sequence[_CameraEntry]) -> Arrays:
             raise ValueError("neither cam_K nor cam_model")
         matrices.append(matrix or nan9)
         lenses.append(text)
-    known = [n for n, entry in enumerate(entries) if entry.cam_R_w2c is not None]
+    known = [(n, entry) for n, entry in enumerate(entries) if entry.cam_R_w2c is not None]
     if known:
-        R = _floats([entries[n].cam_R_w2c for n in known], 9).reshape(-1, 3, 3)
-        T_cam_world[known] = from_rotation_translation(R, _floats([entries[n].cam_t_w2c for n in known], 3))
+        R = _lists([entry.cam_R_w2c for _, entry in known], 9).reshape(-1, 3, 3)
+        t = _lists([entry.cam_t_w2c for _, entry in known], 3)
+        T_cam_world[[n for n, _ in known]] = from_rotation_translation(R, t)
     return {
-        "K": _floats(matrices, 9).reshape(-1, 3, 3),
-        "depth_scale": np.array([entry.depth_scale for entry in entries], dtype=np.float64),
+        "K": _lists(matrices, 9).reshape(-1, 3, 3),
+        "depth_scale": _column(entries, "depth_scale", np.float64),
         "T_cam_world": T_cam_world,
         "lens": np.array(lenses, dtype=bytes).reshape(len(entries)),
     }
@@ -170,29 +178,31 @@ def _camera_columns(entries: Sequence[_CameraEntry]) -> Arrays:
 def _instance_columns(entries: Sequence[_InstanceEntry]) -> Arrays:
     """obj_id (N,), R (N, 3, 3), t (N, 3) mm of the transforms T_cam_obj."""
     return {
-        "obj_id": np.array([entry.obj_id for entry in entries], dtype=np.int64),
-        "R": _floats([entry.cam_R_m2c for entry in entries], 9).reshape(-1, 3, 3),
-        "t": _floats([entry.cam_t_m2c for entry in entries], 3),
+        "obj_id": _column(entries, "obj_id", np.int64),
+        "R": _lists([entry.cam_R_m2c for entry in entries], 9).reshape(-1, 3, 3),
+        "t": _lists([entry.cam_t_m2c for entry in entries], 3),
     }
 
 
 def _info_columns(entries: Sequence[_InfoEntry]) -> Arrays:
     """visib_fract (N,), counts (N, 3) int32: all, valid, visib; boxes (N, 2, 4) int32: bbox_obj, bbox_visib."""
-    counts = [(entry.px_count_all, entry.px_count_valid, entry.px_count_visib) for entry in entries]
-    boxes = np.stack([_floats([getattr(e, key) for e in entries], 4) for key in ("bbox_obj", "bbox_visib")], axis=1)
-    whole = np.rint(boxes).astype(np.int32)
+    boxes = _lists([box for entry in entries for box in (entry.bbox_obj, entry.bbox_visib)], 4).reshape(-1, 2, 4)
+    whole = boxes.astype(np.int32)
     return {
-        "visib_fract": np.array([entry.visib_fract for entry in entries], dtype=np.float64),
-        "counts": np.array(counts, dtype=np.int32).reshape(-1, 3),
+        "visib_fract": _column(entries, "visib_fract", np.float64),
+        "counts": np.stack([_column(entries, f"px_count_{name}", np.int32) for name in ("all", "valid", "visib")], 1),
         "boxes": whole if (whole == boxes).all() else boxes,
     }
 
 
-def _floats(lists: Sequence[Any], width: int) -> NDArray[np.float64]:
-    array = np.array(lists, dtype=np.float64).reshape(-1, width) if lists else np.zeros((0, width))
-    if len(array) != len(lists):
-        raise ValueError("lists of another length")
-    return array
+def _column(entries: Sequence[Any], name: str, dtype: Any) -> NDArray[Any]:
+    return np.fromiter(map(operator.attrgetter(name), entries), dtype, len(entries))
+
+
+def _lists(lists: Sequence[Any], width: int) -> NDArray[np.float64]:
+    """(N, width) of lists that are as long as the types of the entries demand."""
+    flat = np.fromiter(itertools.chain.from_iterable(lists), np.float64, len(lists) * width)
+    return flat.reshape(-1, width)
 
 
 CAMERA = Kind("camera", _CameraEntry, False, records.check_camera, _camera_columns)
