@@ -70,13 +70,25 @@ class InferSettings(Settings):
     average_queries: bool = Field(True, description="average queries inside a cell (else use single pixels)")
     refine_steps: int = Field(1200, ge=0, description="BFGS iterations at most; 0 switches refinement off")
     refine_keys: int = Field(4096, ge=1, description="surface points in the denominator of the refinement")
+    erosion: int = Field(
+        0, ge=0, description="pixels by which the set of visible points shrinks before refinement; the release has 0"
+    )
+    rescore: bool = Field(
+        True, description="give an estimate the score of its refined pose (the release: of the unrefined one)"
+    )
     faithful: bool = Field(
         False,
-        description="reproduce the published refinement, which starts on a kink of the objective and has no safeguard",
+        description="reproduce the published release: a refinement that starts on a kink of the objective and has no "
+        "safeguard; overrides p3p_solution (random), erosion (0) and rescore (false)",
     )
     depth: bool = Field(False, description="correct the distance by the depth image (the paper's RGB-D entries)")
     surface_points: int = Field(0, ge=0, description="use a random subset of this many surface samples; 0 for all")
     seed: int = Field(0, description="seed of the sampling")
+
+    def effective(self) -> InferSettings:
+        """These settings with what `faithful` overrides."""
+        published = {"p3p_solution": "random", "erosion": 0, "rescore": False}
+        return self.model_copy(update=published) if self.faithful else self
 
 
 class SurfEmbSettings(Settings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from pose_models.methods.partial import PartialResults
 from pose_models.methods.surfemb.config import InferSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
 from pose_models.methods.surfemb.depth import corrected_translation, depth_correction, warp_depth
-from pose_models.methods.surfemb.estimate import PoseEstimate, Surface, estimate_pose
+from pose_models.methods.surfemb.estimate import Clock, PoseEstimate, Surface, estimate_pose
 from pose_models.methods.surfemb.model import SurfEmbModule, load_model
 from pose_models.methods.surfemb.network import rotate_four, rotate_four_back
 from pose_models.render.raycast import RayCaster
@@ -139,8 +138,8 @@ def infer(
 ) -> None:  # fmt: skip
     """Estimate the pose of every detection of a target object and write `out` in BOP format.
 
-    A killed run continues at the image where it was. Beside `out` lie `settings.json`, and `inspect.npz`: crops,
-    probabilities and embeddings to look at.
+    A killed run continues at the image where it was. Beside `out` lie `settings.json`; `poses.npz`: poses before and
+    after refinement and seconds by stage; `inspect.npz`: crops, probabilities and embeddings to look at.
     """
     model = load_model(checkpoint)
     if model.settings.network != settings.network or model.settings.crop.side != settings.crop.side:
@@ -167,6 +166,7 @@ def infer(
         T = np.array([NO_POSE if record["T"] is None else record["T"] for record in records]).reshape(-1, 4, 4)
         score = np.array([np.nan if record["score"] is None else record["score"] for record in records])
         seconds = np.array([record["seconds"] for record in records])
+        _write_details(out.parent / "poses.npz", detections, records)
         write_json(out.parent / "settings.json", settings.model_dump(mode="json"))
         write_estimates(out, to_estimates(detections.select([r["row"] for r in records]), T, score, seconds))
     failed = sum(record["T"] is None for record in records)
@@ -183,21 +183,23 @@ def _infer_image(
     for row in rows.tolist():
         obj_id = int(detections.obj_id[row])
         estimator.surface(obj_id)  # keys and ray caster are made once per object and not timed
-        start = time.perf_counter()
         rng = np.random.default_rng([estimator.settings.seed, scene.scene_id, im_id, row])
+        clock = Clock(estimator.device)
         answer = estimator.answer(image, K, obj_id, detections.bbox_ltrb[row])
+        clock.lap("network")
         found = estimator.estimate(answer, obj_id, rng)
-        T = None if found is None else found.T_cam_obj
-        if T is not None and depth is not None:
-            T = estimator.correct_depth(answer, T, obj_id, depth, K)
-        records.append(
-            {
-                "row": row,
-                "T": None if T is None else T.tolist(),
-                "score": None if found is None else found.score,
-                "seconds": time.perf_counter() - start,
-            }
-        )
+        clock.lap("pose")
+        record: dict[str, Any] = {"row": row, "T": None, "score": None}
+        if found is not None:
+            poses = [found.T_unrefined, found.T_cam_obj]
+            if depth is not None:
+                poses = [estimator.correct_depth(answer, T, obj_id, depth, K) for T in poses]
+                clock.lap("depth")
+            record |= {"T": poses[1].tolist(), "T_unrefined": poses[0].tolist(), "score": found.score}
+            record |= {"objective": found.objective, "hypotheses": found.scored}
+        seconds = sum(clock.times.values())
+        stages = {**clock.times, **(found.times if found else {})}
+        records.append(record | {"seconds": seconds, "stages": stages})
     return records
 
 
@@ -224,6 +226,28 @@ def to_estimates(
         time=time_of,
     )
     return every.take(found)
+
+
+def _write_details(path: Path, detections: Detections, records: list[dict[str, Any]]) -> None:
+    """What a result file has no room for: poses before and after refinement, its objective, seconds by stage.
+
+    Arrays of length n, one entry per detection, nan where there is no pose: index (n, 3) scene, image and object id;
+    T (2, n, 4, 4) mm, before and after refinement, both after depth correction where it is on; score (n,); objective
+    (n, 2) before and after; hypotheses (n,) scored; seconds_<stage> (n,).
+    """
+    rows = [record["row"] for record in records]
+    index = np.stack([detections.scene_id[rows], detections.im_id[rows], detections.obj_id[rows]], axis=1)
+    arrays: dict[str, Any] = {
+        "index": index,
+        "T": np.array([[r.get(name) or NO_POSE for r in records] for name in ("T_unrefined", "T")]),
+        "score": np.array([np.nan if r["score"] is None else r["score"] for r in records]),
+        "objective": np.array([r.get("objective", (np.nan, np.nan)) for r in records]),
+        "hypotheses": np.array([r.get("hypotheses", 0) for r in records]),
+    }
+    for stage in sorted({stage for record in records for stage in record["stages"]}):
+        arrays[f"seconds_{stage}"] = np.array([record["stages"].get(stage, 0.0) for record in records])
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
 
 
 def _write_inspection(

@@ -1,7 +1,7 @@
 """Down-sampled maps of one crop that poses are sampled from and scored with (surfemb.md sections 11.3 and 11.4).
 
-The distribution over (cell, surface point) pairs is never held as one matrix: rows are computed in blocks, first for
-the cells' masses, then again for the cells that were drawn.
+The distribution over (cell, surface point) pairs is never held as one matrix: `correlation` leaves the weight of every
+cell and group of points, and only the groups that are drawn are looked at again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pose_models.geometry.cameras import resize_intrinsics
+from pose_models.methods.surfemb.correlation import GROUP, group_weights, log_sum_exp
 
-BLOCK_VALUES = 8_000_000
+DRAWS_AT_ONCE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Maps:
     log_mask, log_background: (n,) log-probabilities for scoring.
     queries: (n, E) queries that correspondences are drawn with.
     log_norm: (n,) log-sum-exp of their products with all keys.
+    group_weights: (n, groups) unnormalised weight (mask_prob * p(point | cell)) ** alpha of each group of points.
+    alpha: the exponent that sharpens the distribution.
     sources: (n, S, E + 1): queries whose best log-probability scores a cell (its neighbourhood), each extended by
         minus its log-sum-exp; -inf in that entry where the neighbourhood leaves the crop.
     """
@@ -39,18 +42,20 @@ class Maps:
     log_background: Tensor
     queries: Tensor
     log_norm: Tensor
+    group_weights: Tensor
+    alpha: float
     sources: Tensor
 
 
 def make_maps(
     mask_logits: Tensor, queries: Tensor, keys: Tensor, K: ArrayLike, downsample: int,
-    max_pool: bool = True, average_queries: bool = True,
+    max_pool: bool = True, average_queries: bool = True, alpha: float = 1.5,
 ) -> Maps:  # fmt: skip
     """Reduce a crop's network output to cells.
 
     Args:
         mask_logits: (H, H). queries: (H, H, E). keys: (m, E) of the surface samples. K: (3, 3) of the crop.
-        downsample: crop pixels per cell; a remainder at the right and bottom is dropped.
+        downsample: crop pixels per cell; a remainder at the right and bottom is dropped. alpha: exponent of sampling.
         max_pool: score a cell by the best of its 3x3 neighbours. average_queries: average the queries inside a cell;
             else draw with its centre pixel and score with its best pixel.
     """
@@ -63,18 +68,21 @@ def make_maps(
     else:
         offset = downsample // 2
         drawn, scored = cells[:, :, offset * downsample + offset].flatten(0, 1), cells
-    log_norm = log_sum_exp(drawn, keys)
+    log_norm, weight = group_weights(drawn, keys, alpha)
+    mask_prob = torch.sigmoid(functional.avg_pool2d(logits, downsample)).flatten()
     norms = log_norm if average_queries else log_sum_exp(scored.flatten(0, 2), keys)
     extended = torch.cat([scored, -norms.reshape(*scored.shape[:3], 1)], dim=-1)
     pooled = [_block_max(functional.logsigmoid(sign * logits), downsample, max_pool) for sign in (1, -1)]
     return Maps(
         K=resize_intrinsics(K, 1 / downsample, 1 / downsample),
         side=side,
-        mask_prob=torch.sigmoid(functional.avg_pool2d(logits, downsample)).flatten(),
+        mask_prob=mask_prob,
         log_mask=pooled[0],
         log_background=pooled[1],
         queries=drawn,
         log_norm=log_norm,
+        group_weights=weight.mul_(mask_prob[:, None] ** alpha),
+        alpha=alpha,
         sources=_neighbourhoods(extended) if max_pool else extended.flatten(0, 1),
     )
 
@@ -94,49 +102,33 @@ def _neighbourhoods(extended: Tensor) -> Tensor:
     return torch.cat(shifted, dim=2).flatten(0, 1).contiguous()
 
 
-def _blocks(rows: int, columns: int) -> list[slice]:
-    step = max(1, BLOCK_VALUES // max(1, columns))
-    return [slice(start, start + step) for start in range(0, rows, step)]
-
-
-def log_sum_exp(queries: Tensor, keys: Tensor) -> Tensor:
-    """log sum_k exp(q . k) (n,) for queries (n, E) and keys (m, E), in blocks of rows."""
-    parts = [torch.logsumexp(queries[rows] @ keys.T, dim=1) for rows in _blocks(len(queries), len(keys))]
-    return torch.cat(parts)
-
-
-def weights(maps: Maps, keys: Tensor, alpha: float, cells: Tensor | slice = slice(None)) -> Tensor:
-    """Unnormalised weights (n, m) = (mask_prob * p(point | cell)) ** alpha of all or some cells."""
-    log_prob = maps.queries[cells] @ keys.T - maps.log_norm[cells][:, None]
-    return (maps.mask_prob[cells][:, None] * log_prob.exp_()) ** alpha
-
-
-def sample_correspondences(maps: Maps, keys: Tensor, uniforms: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def sample_correspondences(maps: Maps, keys: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Draw (cell, point) pairs from the joint distribution by inverting its cumulative sum.
 
     Args:
-        keys: (m, E). uniforms: (...,) float64 in [0, 1). alpha: exponent.
+        keys: (m, E). uniforms: (...,) float64 in [0, 1).
 
     Returns:
-        Cell and point indices, each shaped like `uniforms`. Two levels, cell then point, give the same index as the
-        flat cumulative sum over all pairs, without its loss of small masses.
+        Cell and point indices, each shaped like `uniforms`. Two levels, first a group of points of a cell, then the
+        point, give the same index as the flat cumulative sum over all pairs, without its loss of small masses.
     """
-    blocks = _blocks(len(maps.queries), len(keys))
-    masses = torch.cat([weights(maps, keys, alpha, rows).sum(dim=1, dtype=torch.float64) for rows in blocks])
-    cumulative = masses.cumsum(0)
+    groups = maps.group_weights.shape[1]
+    mass = maps.group_weights.flatten().double()
+    cumulative = mass.cumsum(0)
     target = uniforms.flatten().double() * cumulative[-1]
-    cell = torch.searchsorted(cumulative, target).clamp_(max=len(masses) - 1)
-    residual = target - (cumulative[cell] - masses[cell])
+    slot = torch.searchsorted(cumulative, target).clamp_(max=len(mass) - 1)
+    share = ((target - (cumulative[slot] - mass[slot])) / mass[slot].clamp_min(1e-300)).clamp_(0, 1)
+    cell, group = slot // groups, slot % groups
+    padded = functional.pad(keys, (0, 0, 0, groups * GROUP - len(keys))).reshape(groups, GROUP, -1)
+    size = torch.full((groups,), GROUP, device=keys.device)
+    size[-1] = len(keys) - (groups - 1) * GROUP
     point = torch.empty_like(cell)
-    drawn, inverse = torch.unique(cell, return_inverse=True)
-    for rows in _blocks(len(drawn), len(keys)):
-        row_sums = weights(maps, keys, alpha, drawn[rows]).cumsum(dim=1, dtype=torch.float64)
-        here = (inverse >= rows.start) & (inverse < rows.start + len(row_sums))
-        row = inverse[here] - rows.start
-        # Rows are searched at once by giving row r the interval [r, r + 1).
-        offsets = torch.arange(len(row_sums), device=row_sums.device, dtype=torch.float64)[:, None]
-        scaled = (row_sums / row_sums[:, -1:].clamp_min(1e-300) + offsets).flatten()
-        share = (residual[here] / masses[drawn[rows]][row]).clamp(0, 1 - 1e-12)
-        found = torch.searchsorted(scaled, share + row.double())
-        point[here] = (found - row * len(keys)).clamp_(0, len(keys) - 1)
+    for rows in torch.split(torch.arange(len(slot), device=keys.device), DRAWS_AT_ONCE):
+        products = (padded[group[rows]] @ maps.queries[cell[rows]][:, :, None])[..., 0]
+        log_weight = maps.alpha * (products - maps.log_norm[cell[rows]][:, None])
+        log_weight -= log_weight.amax(dim=1, keepdim=True)
+        inside = torch.arange(GROUP, device=keys.device) < size[group[rows]][:, None]
+        within = (log_weight.exp_() * inside).cumsum(dim=1, dtype=torch.float64)
+        found = (within < share[rows][:, None] * within[:, -1:]).sum(dim=1)
+        point[rows] = group[rows] * GROUP + torch.minimum(found, size[group[rows]] - 1)
     return cell.reshape(uniforms.shape), point.reshape(uniforms.shape)

@@ -10,13 +10,15 @@ import dataclasses
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pose_models.compiled import carray, kernel
 from pose_models.methods.surfemb.maps import Maps
+
+_TILE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,53 +38,72 @@ def score_poses(maps: Maps, keys: Tensor, points: Tensor, poses: NDArray[np.floa
     """Score poses (P, 3, 4) of an object with surface samples `points` (m, 3) mm and their `keys` (m, E)."""
     if maps.sources.device.type != "cpu":
         return score_poses_torch(maps, keys, points, poses)
-    P = (maps.K @ poses).astype(np.float32)
+    P = np.ascontiguousarray(maps.K @ poses, dtype=np.float32)
     background = maps.log_background.numpy()
+    gain = np.ascontiguousarray((maps.log_mask - maps.log_background).numpy())
     mask, coordinates = np.empty(len(poses)), np.empty(len(poses))
-    gain = (maps.log_mask - maps.log_background).numpy()
-    _score(P, points.numpy(), keys.numpy(), maps.sources.numpy(), maps.side, gain, mask, coordinates)
+    depth = np.empty(_TILE, np.float32)
+    scratch = np.empty(_TILE, np.int32), depth, depth.view(np.int32), np.empty(maps.side**2 + 1, np.int64)
+    surface = np.ascontiguousarray(points.numpy().T), len(points), np.ascontiguousarray(keys.numpy()), keys.shape[1]
+    sources = np.ascontiguousarray(maps.sources.numpy())
+    _score(P, len(P), *surface, sources, sources.shape[1], maps.side, gain, _TILE, *scratch, mask, coordinates)
     mask = (mask + float(background.sum(dtype=np.float64))) / len(background) / math.log(2)
     return Scores(mask, coordinates / math.log(len(points)))
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, nogil=True)
+@kernel("void", "f4*", "i8", "f4*", "i8", "f4*", "i8", "f4*", "i8", "i8", "f4*", "i8", "i4*", "f4*", "i4*", "i8*",
+        "f8*", "f8*")  # fmt: skip
 def _score(  # type: ignore[no-untyped-def]
-    P, points, keys, sources, side, gain, mask, coordinates
-):
-    """For every projection matrix P: sum of `gain` over covered cells, mean best log-probability over them."""
-    depth = np.empty(side * side, np.float32)
-    nearest = np.empty(side * side, np.int32)
-    width = keys.shape[1]
-    for pose in range(len(P)):
-        depth[:] = np.inf
-        M = P[pose]
-        for index in range(len(points)):
-            x, y, z = points[index]
-            w = M[2, 0] * x + M[2, 1] * y + M[2, 2] * z + M[2, 3]
-            if w == 0:
-                continue
-            u = np.rint((M[0, 0] * x + M[0, 1] * y + M[0, 2] * z + M[0, 3]) / w)
-            v = np.rint((M[1, 0] * x + M[1, 1] * y + M[1, 2] * z + M[1, 3]) / w)
-            if u >= 0 and u < side and v >= 0 and v < side:
-                cell = int(v) * side + int(u)
-                if w < depth[cell]:
-                    depth[cell] = w
-                    nearest[cell] = index
-        covered, mask_sum, coordinate_sum = 0, 0.0, 0.0  # sums in float64
+    matrices, poses, points, count, keys, width, sources, per_cell, side, gain, tile, cells, depths, depth_bits,
+    nearest, mask, coordinates,
+):  # fmt: skip
+    """For every projection matrix (3, 4): sum of `gain` over covered cells, mean best log-probability over them.
+
+    points (3, count); sources (side * side, per_cell, width + 1). Neither loop over points has branches: projection
+    runs in vector registers, into a tile; the nearest point of a cell is the least of (depth, index) packed into one
+    integer, for positive float32 numbers are in the order of their bits, and negative ones below all of them. Points
+    outside go to a slot after the last cell. depth_bits is the memory of depths.
+    """
+    projections = carray(matrices, (poses, 12))
+    x, y, z = carray(points, (3, count))
+    key_of = carray(keys, (count, width))
+    source_of = carray(sources, (side * side, per_cell, width + 1))
+    gain_of = carray(gain, (side * side,))
+    cell_of, depth_of, bits_of = carray(cells, (tile,)), carray(depths, (tile,)), carray(depth_bits, (tile,))
+    closest = carray(nearest, (side * side + 1,))
+    outside, never = np.int32(side * side), np.int64(0x7FFFFFFFFFFFFFFF)
+    mask_of, coordinate_of = carray(mask, (poses,)), carray(coordinates, (poses,))
+    for pose in range(poses):
+        closest[:] = never
+        a, b, c, d, e, f, g, h, i, j, k, l = projections[pose]  # noqa: E741
+        for start in range(0, count, tile):
+            stop = min(tile, count - start)
+            for n in range(stop):
+                px, py, pz = x[start + n], y[start + n], z[start + n]
+                w = i * px + j * py + k * pz + l
+                u = np.rint((a * px + b * py + c * pz + d) / w)
+                v = np.rint((e * px + f * py + g * pz + h) / w)
+                inside = (u >= 0) & (u < side) & (v >= 0) & (v < side)
+                depth_of[n] = w
+                cell_of[n] = np.int32(v) * np.int32(side) + np.int32(u) if inside else outside
+            for n in range(stop):
+                cell = cell_of[n]
+                closest[cell] = min(closest[cell], (np.int64(bits_of[n]) << 32) | np.int64(start + n))
+        covered, mask_sum, coordinate_sum = 0, 0.0, 0.0
         for cell in range(side * side):
-            if depth[cell] > 0 and depth[cell] < np.inf:
+            if closest[cell] > 0 and closest[cell] != never:
+                point = closest[cell] & np.int64(0xFFFFFFFF)
                 covered += 1
-                mask_sum += gain[cell]
-                key = keys[nearest[cell]]
+                mask_sum += gain_of[cell]
                 best: Any = np.float32(-np.inf)
-                for source in range(sources.shape[1]):
-                    value = sources[cell, source, width]
+                for source in range(per_cell):
+                    value = source_of[cell, source, width]
                     for channel in range(width):
-                        value += sources[cell, source, channel] * key[channel]
+                        value += source_of[cell, source, channel] * key_of[point, channel]
                     best = max(best, value)
                 coordinate_sum += best
-        mask[pose] = mask_sum
-        coordinates[pose] = coordinate_sum / covered if covered else -np.inf
+        mask_of[pose] = mask_sum
+        coordinate_of[pose] = coordinate_sum / covered if covered else -np.inf
 
 
 def score_poses_torch(maps: Maps, keys: Tensor, points: Tensor, poses: NDArray[np.float64], batch: int = 64) -> Scores:

@@ -1,13 +1,19 @@
 """Sampling, scoring and refinement against slow obvious twins and known answers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from pose_models.geometry.transforms import from_rotation_translation, random_rotation, rotation_angle
+from pose_models.methods.surfemb import correlation
+from pose_models.methods.surfemb.config import InferSettings
+from pose_models.methods.surfemb.correlation import GROUP, log_sum_exp
 from pose_models.methods.surfemb.hypotheses import plausible_size, pose_hypotheses
-from pose_models.methods.surfemb.maps import log_sum_exp, make_maps, sample_correspondences, weights
-from pose_models.methods.surfemb.refine import make_objective, refine_pose, rotation_matrix
+from pose_models.methods.surfemb.maps import make_maps, sample_correspondences
+from pose_models.methods.surfemb.refine import Chart, CompiledObjective, make_objective, refine_pose, rotation_matrix
 from pose_models.methods.surfemb.scoring import score_poses, score_poses_torch
 
 K = np.array([[180.0, 0, 31.5], [0, 180, 31.5], [0, 0, 1]])
@@ -20,24 +26,54 @@ def _maps(rng, side=24, points=300, **options):
     return make_maps(logits, queries, keys, K, 3, **options), keys
 
 
-def test_blocks_do_not_change_the_maps(monkeypatch):
+def _joint(maps, keys):
+    """Weights (n, m) of all pairs, in float64 and the obvious way."""
+    prob = torch.softmax(maps.queries.double() @ keys.double().T, dim=1)
+    return (maps.mask_prob.double()[:, None] * prob) ** maps.alpha
+
+
+@pytest.mark.parametrize("alpha", [1.5, 1.0, 3.0])
+@pytest.mark.parametrize("scale", [1, 30])
+def test_streamed_sums_equal_those_of_the_whole_matrix(monkeypatch, alpha, scale):
     rng = np.random.default_rng(0)
+    queries, keys = (torch.from_numpy(rng.normal(size=(n, 12)).astype(np.float32)) for n in (700, 1300))
+    products = scale * queries.double() @ keys.double().T
+    log_norm, weights = correlation.group_weights(scale * queries, keys, alpha)
+    torch.testing.assert_close(log_norm.double(), torch.logsumexp(products, dim=1), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(log_sum_exp(scale * queries, keys), log_norm)
+    whole = torch.nn.functional.pad(torch.softmax(products, dim=1) ** alpha, (0, -1300 % GROUP))
+    expected = whole.reshape(700, -1, GROUP).sum(dim=2)
+    torch.testing.assert_close(weights.double(), expected, rtol=1e-3, atol=1e-7)
+    monkeypatch.setattr(correlation, "_ROWS", 100)
+    torch.testing.assert_close(correlation.group_weights(scale * queries, keys, alpha)[1], weights)
+
+
+def test_draws_are_those_of_the_flat_cumulative_sum():
+    rng = np.random.default_rng(1)
     maps, keys = _maps(rng)
-    uniforms = torch.from_numpy(rng.random((50, 4)))
-    whole = sample_correspondences(maps, keys, uniforms, 1.5)
-    monkeypatch.setattr("pose_models.methods.surfemb.maps.BLOCK_VALUES", 1000)
-    np.testing.assert_allclose(log_sum_exp(maps.queries, keys), maps.log_norm, atol=1e-5)
-    for a, b in zip(whole, sample_correspondences(maps, keys, uniforms, 1.5), strict=True):
-        np.testing.assert_array_equal(a, b)
+    uniforms = rng.random((2000, 4))
+    cell, point = sample_correspondences(maps, keys, torch.from_numpy(uniforms))
+    cumulative = _joint(maps, keys).flatten().cumsum(0)
+    expected = np.searchsorted((cumulative / cumulative[-1]).numpy(), uniforms)
+    assert ((cell * len(keys) + point).numpy() == expected).mean() > 0.999
 
 
 def test_sampling_follows_the_joint_distribution():
+    """Chi-squared over pairs of cell and group, at the 0.1 % level."""
     rng = np.random.default_rng(1)
-    maps, keys = _maps(rng, side=6, points=5)
-    cell, point = sample_correspondences(maps, keys, torch.from_numpy(rng.random(40_000)), 1.5)
-    joint = weights(maps, keys, 1.5).double()
-    counts = np.bincount((cell * 5 + point).numpy(), minlength=20) / 40_000
-    np.testing.assert_allclose(counts, (joint / joint.sum()).flatten(), atol=0.01)
+    maps, keys = _maps(rng, side=12, points=2 * GROUP + 30)
+    draws = 100_000
+    cell, point = sample_correspondences(maps, keys, torch.from_numpy(rng.random(draws)))
+    assert int(point.min()) >= 0
+    assert int(point.max()) < len(keys)
+    joint = (_joint(maps, keys) / _joint(maps, keys).sum()).numpy()
+    expected = np.add.reduceat(joint, np.arange(0, len(keys), 16), axis=1) * draws
+    counts = np.zeros_like(expected)
+    np.add.at(counts, (cell.numpy(), point.numpy() // 16), 1)
+    often = expected > 5
+    statistic = (np.square(counts - expected)[often] / expected[often]).sum()
+    assert often.sum() > 200
+    assert scipy.stats.chi2.sf(statistic, often.sum() - 1) > 1e-3
 
 
 @pytest.mark.parametrize("options", [{}, {"max_pool": False}, {"average_queries": False}])
@@ -53,7 +89,7 @@ def test_compiled_scores_equal_their_torch_twin(options):
     finite = np.isfinite(slow.coordinates)
     assert finite.any()
     # A point that rounds to another cell in one of the two float32 projections may change a pose a little.
-    assert (np.abs(fast.coordinates - slow.coordinates)[finite] < 1e-4).mean() > 0.9
+    assert (np.abs(fast.coordinates[finite] - slow.coordinates[finite]) < 1e-4).mean() > 0.9
 
 
 def test_hypotheses_from_exact_correspondences_contain_the_truth():
@@ -61,19 +97,30 @@ def test_hypotheses_from_exact_correspondences_contain_the_truth():
     R, t = random_rotation(rng, 20), np.array([5.0, -8, 400])
     points = rng.normal(size=(20, 4, 3)) * 30
     uvw = (points @ R.transpose(0, 2, 1) + t) @ K.T
-    poses, kept = pose_hypotheses(points, uvw[..., :2] / uvw[..., 2:], K)
-    errors = rotation_angle(poses[:, :, :3] @ R[kept].transpose(0, 2, 1))
+    sets = torch.from_numpy(points), torch.from_numpy(uvw[..., :2] / uvw[..., 2:]), torch.from_numpy(K)
+    poses, kept = pose_hypotheses(*sets)
+    errors = rotation_angle(poses[:, :, :3].numpy() @ R[kept].transpose(0, 2, 1))
     assert len(kept) == 20
     assert np.median(errors) < 1e-5
     assert (errors < 1e-3).mean() >= 0.9
+    chosen = [pose_hypotheses(*sets, np.random.default_rng(seed))[0] for seed in (0, 0, 1)]
+    torch.testing.assert_close(chosen[0], chosen[1])
+    assert not torch.equal(chosen[0], chosen[2])
 
 
 def test_degenerate_sets_are_dropped_or_pruned():
-    points = np.zeros((3, 4, 3))
-    poses, _ = pose_hypotheses(points, np.zeros((3, 4, 2)), K)
-    assert not plausible_size(poses, K, 100.0, 64).any()
-    nan = np.full((1, 3, 4), np.nan)
-    assert not plausible_size(nan, K, 100.0, 64).any()
+    points = torch.zeros(3, 4, 3, dtype=torch.float64)
+    camera = torch.from_numpy(K)
+    poses, _ = pose_hypotheses(points, points[..., :2], camera)
+    assert not plausible_size(poses, camera, 100.0, 64).any()
+    nan = torch.full((1, 3, 4), torch.nan, dtype=torch.float64)
+    assert not plausible_size(nan, camera, 100.0, 64).any()
+
+
+def test_faithful_settings_override_what_was_mended():
+    assert InferSettings(erosion=1).effective().erosion == 1
+    published = InferSettings(faithful=True, erosion=1).effective()
+    assert (published.p3p_solution, published.erosion, published.rescore) == ("random", 0, False)
 
 
 def _refinement_problem(rng):
@@ -111,6 +158,28 @@ def test_gradient_of_the_objective_equals_finite_differences():
         with torch.no_grad():
             numeric = (value(x + step) - value(x - step)) / 2e-5
         torch.testing.assert_close(gradient[i], numeric, rtol=1e-3, atol=1e-6)
+
+
+def test_compiled_objective_equals_its_torch_twin():
+    camera, R, t, keys, queries, points = _refinement_problem(np.random.default_rng(6))
+    objective = make_objective(queries.float(), keys(points).float(), points.numpy(), keys(points).float(), camera)
+    twin = dataclasses.replace(
+        objective, **{name: getattr(objective, name).double() for name in ("query_image", "points", "keys", "K")}
+    )
+    chart = Chart(R, t, np.array([3.0, 1, -2]), 20.0)
+    compiled = CompiledObjective(objective)
+    for x in (np.array([0.02, -0.03, 0.01, 0.1, -0.2, 0.01]), np.array([0.5, 0.9, -0.4, 1.5, 2.0, -0.3])):
+        R_x, t_x = (torch.from_numpy(part).requires_grad_() for part in chart.pose(x))
+        value = twin(R_x, t_x)
+        value.backward()
+        found, G, g = compiled(R_x.detach().numpy(), t_x.detach().numpy())
+        np.testing.assert_allclose(found, value.item(), rtol=1e-6)
+        np.testing.assert_allclose(G, R_x.grad, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(g, t_x.grad, rtol=1e-5, atol=1e-9)
+        function = chart.function(objective)
+        step = 1e-6 * np.eye(6)
+        numeric = [(function(x + e)[0] - function(x - e)[0]) / 2e-6 for e in step]
+        np.testing.assert_allclose(function(x)[1], numeric, rtol=1e-3, atol=1e-5)
 
 
 def test_refinement_finds_the_truth_and_never_gets_worse():
