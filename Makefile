@@ -3,10 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(shell cat requirements.lock packages.txt | cksum | cut -d' ' -f1)
+BLENDER_READY := envs/blender/.venv/ready-$(shell cat envs/blender/*.lock envs/blender/install.sh packages-blender.txt | cksum | cut -d' ' -f1)
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
 TESTS ?= tests
 
-.PHONY: demo test check format config lock environment clean
+.PHONY: demo test check format config lock environment blender clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)  ## make the demo: parts, scenes, training, estimates, scores, report
@@ -33,10 +34,20 @@ format: $(READY)
 config: $(READY)  ## config.yaml and its schema, from the settings in pose_models/workflow.py
 	$(BIN)/python workflow_scripts/generate_config.py
 
-lock: $(READY)  ## requirements.lock, from pyproject.toml
+lock: $(READY)  ## requirements.lock, from pyproject.toml; Blender's, from envs/blender/*.in
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --generate-hashes -o requirements.lock
+	for name in inside outside; do $(BIN)/uv pip compile --quiet envs/blender/$$name.in --python-version 3.11 \
+	    --generate-hashes -o envs/blender/$$name.lock; done
 
 environment: $(READY)
+
+blender: $(READY) $(BLENDER_READY)  ## Blender, for path-traced images: about 350 MB to download
+
+$(BLENDER_READY): | $(READY)
+	@sh workflow_scripts/system_packages.sh packages-blender.txt
+	@index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null); \
+	    $${index:+env UV_DEFAULT_INDEX="$$index"} sh envs/blender/install.sh $(CURDIR)/$(BIN)/uv $(CURDIR)/$(BIN)/python
+	@rm -f envs/blender/.venv/ready-* && touch $@
 
 $(READY):
 	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11")'
@@ -51,4 +62,4 @@ $(READY):
 	@rm -f $(VENV)/ready-* && touch $@
 
 clean:  ## remove everything that was made, the environment included
-	rm -rf $(VENV) .snakemake data results logs
+	rm -rf $(VENV) envs/blender/.venv .snakemake data results logs

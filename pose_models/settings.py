@@ -7,6 +7,7 @@ names what differs as `section.key=value` overrides; `resolve` turns them into a
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -27,6 +28,12 @@ class Settings(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def settings_help(model: type[BaseModel]) -> str:
+    """One line per setting, for `--help`: name, default, meaning."""
+    fields = model.model_fields.items()
+    return "\n".join(f"  {name}={json.dumps(field.default)}: {field.description}" for name, field in fields)
 
 
 def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model:

@@ -15,9 +15,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, model_validator
 
+from pose_models.datasets.catalogue import catalogue_entry, catalogue_names, published
+from pose_models.datasets.choice import Choice
 from pose_models.files import InputError, json_digest, read_json
 from pose_models.methods.registry import FAMILIES
 from pose_models.settings import Settings, did_you_mean, flatten, validate
+from pose_models.synthesis.blender_config import BLENDER_PRESETS, BlenderLook, BlenderSettings
 from pose_models.synthesis.config import PRESETS, Look, SceneSettings
 from pose_models.synthesis.photos_config import PhotosDescription
 
@@ -27,19 +30,50 @@ STAGE_FOLDERS = ("meshes", "surface", "synthetic", "detections", "comparisons", 
 Protocol = Literal["bop19", "bop24", "coco", "classic", "ycbv-auc", "silhouette"]
 
 
+GENERATORS: dict[str, tuple[Mapping[Any, Mapping[str, Any]], type[Settings]]] = {
+    "raycast": (PRESETS, SceneSettings),
+    "blenderproc": (BLENDER_PRESETS, BlenderSettings),
+}
+
+
 class SyntheticImages(Settings):
     """Training images that the graph makes itself."""
 
-    look: Literal["random", "train"] = Field(
-        "random",
-        description="light, colours, textures and noise: `random` for domain randomisation, `train` as in the demo",
+    generator: Literal["raycast", "blenderproc"] = Field(
+        "raycast",
+        description="`raycast`: ray-cast, many images per second; `blenderproc`: path-traced, seconds per image "
+        "(`make blender` first)",
+    )
+    look: Look | BlenderLook | None = Field(
+        None,
+        description="raycast: light, colours, textures and noise, `random` (domain randomisation, the default), or "
+        "another of render_scenes.py; blenderproc: published settings, `bop` (the default), `tless`, `ycbv`, `itodd`",
     )
     shards: int = Field(40, ge=1, description="scene folders, one job each; more shards keep the old ones")
     images: int = Field(50, ge=1, description="images per shard; a job should take about a minute")
     set: dict[str, Any] = Field(
         default_factory=dict,
-        description="scene settings that differ from the look's (render_scenes.py --help lists them)",
+        description="scene settings that differ from the look's (--help of render_scenes.py, or of "
+        "render_photorealistic.py for blenderproc, lists them)",
     )
+
+    @property
+    def look_name(self) -> str:
+        """The look, which depends on the generator where none is given."""
+        return self.look or {"raycast": "random", "blenderproc": "bop"}[self.generator]
+
+    def scene_settings(self) -> Settings:
+        """All settings of the scenes: the look's and what differs from them.
+
+        Raises:
+            InputError: the generator has no such look, or a key under `set` is not known or has the wrong type.
+        """
+        presets, model = GENERATORS[self.generator]
+        if self.look_name not in presets:
+            raise InputError(
+                f"synthetic.look: {self.generator} has no '{self.look}'{did_you_mean(self.look_name, presets)}"
+            )
+        return validate(model, {**presets[self.look_name], **self.set}, "synthetic.set")
 
 
 class _Dataset(Settings):
@@ -108,7 +142,34 @@ class FolderDataset(_Dataset):
     synthetic: SyntheticImages = Field(SyntheticImages(), description="training images, where `train` is null")
 
 
-Dataset = DemoDataset | PhotosDataset | FolderDataset
+class CatalogueDataset(_Dataset):
+    """A published dataset of the catalogue, fetched into data/<name> when something needs it."""
+
+    source: Literal["catalogue"] = Field(
+        "catalogue",
+        description="`catalogue`: a published dataset, fetched when needed; each one is known without an entry here",
+    )
+    split: str | None = Field(None, description="folder of the test scenes; null: the one that papers report")
+    test: str | None = Field(
+        None, description="part that brings the test scenes; null: the subset of the BOP challenge where there is one"
+    )
+    train: tuple[str, ...] | None = Field(
+        None, description="folders of training scenes; null: train_pbr or the one there is; []: `synthetic` ones"
+    )
+    scenes: str | None = Field(
+        None, description="only these training scenes are unpacked and trained on, such as 0-4; null: all"
+    )
+    parts: tuple[str, ...] | None = Field(
+        None, description="what `snakemake data/<name>` fetches; null: what inference and training need"
+    )
+    synthetic: SyntheticImages = Field(SyntheticImages(), description="training images, where `train` is []")
+
+    def choice(self, name: str) -> Choice:
+        """What of the dataset is used."""
+        return Choice(name, self.split, self.test, self.train, self.scenes, self.parts)
+
+
+Dataset = DemoDataset | PhotosDataset | FolderDataset | CatalogueDataset
 
 
 class Run(Settings):
@@ -164,6 +225,10 @@ class WorkflowSettings(Settings):
     evaluator: Literal["builtin", "bop_toolkit"] = Field(
         "builtin", description="who computes the scores; `bop_toolkit` is the reference, where you have installed it"
     )
+    data_mirror: str | None = Field(
+        None, description="folder that holds archives of datasets (in itself or in <name>/), for use without internet"
+    )
+    keep_archives: bool = Field(True, description="whether downloaded archives stay when they have been unpacked")
     datasets: dict[str, Annotated[Dataset, Field(discriminator="source")]] = Field(
         DEFAULT_DATASETS,
         min_length=1,
@@ -186,6 +251,11 @@ class WorkflowSettings(Settings):
                 raise ValueError(f"runs.{name}.{error}") from None
         for name, dataset in self.datasets.items():
             _check_scene_settings(name, dataset)
+            if isinstance(dataset, CatalogueDataset):
+                try:
+                    dataset.choice(name).check()
+                except InputError as error:
+                    raise ValueError(f"datasets.{name}: {error}") from None
             for run_name in dataset.runs:
                 if run_name not in self.runs:
                     raise ValueError(
@@ -199,9 +269,18 @@ class WorkflowSettings(Settings):
         Raises:
             InputError: there is none of this name.
         """
-        if name not in self.datasets:
-            raise InputError(f"dataset '{name}' is not known{did_you_mean(name, self.datasets)}")
-        return self.datasets[name]
+        if name in self.datasets:
+            return self.datasets[name]
+        if name in catalogue_names():
+            published(name)
+            return CatalogueDataset()
+        raise InputError(f"dataset '{name}' is not known{did_you_mean(name, [*self.datasets, *catalogue_names()])}")
+
+    @property
+    def dataset_names(self) -> list[str]:
+        """Names of all datasets: those of config.yaml, then the catalogue's."""
+        others = [name for name in catalogue_names() if name not in self.datasets and catalogue_entry(name).parts]
+        return [*self.datasets, *others]
 
     def training_settings(self, run: str) -> dict[str, Any]:
         """What decides a run's checkpoint: its family and that family's settings of training, defaults included."""
@@ -261,20 +340,45 @@ def objects(settings: WorkflowSettings, name: str) -> list[int]:
         return list(DEMO_OBJECTS)
     if isinstance(entry, PhotosDataset):
         return sorted(photos_of(entry, name).models)
-    info = Path("data", name, "models", "models_info.json")
+    if isinstance(entry, CatalogueDataset):
+        known = published(name)
+        if known.format != "bop" or known.objects is None:
+            raise InputError(
+                f"dataset '{name}' is not in BOP format, and what is made under results/ starts from BOP datasets; "
+                f"`snakemake data/{name}` fetches it"
+            )
+        return list(known.objects)
+    info = Path("data", name, models_folder(name), "models_info.json")
     if not info.exists():
         raise InputError(f"{info}: file not found; put the BOP dataset '{name}' (models, test images) into data/{name}")
     return sorted(int(key) for key in read_json(info))
 
 
+def models_folder(name: str) -> str:
+    """Folder of a dataset's CAD models; the catalogue or the dataset's own file names another one than `models`."""
+    return catalogue_entry(name, Path("data", name)).models
+
+
+def camera_file(name: str) -> str:
+    """File of the intrinsics of a dataset's test sensor."""
+    return catalogue_entry(name, Path("data", name)).camera
+
+
+def test_split(settings: WorkflowSettings, name: str) -> str:
+    """Folder of a dataset's test scenes."""
+    entry = settings.dataset(name)
+    return entry.choice(name).test_split if isinstance(entry, CatalogueDataset) else getattr(entry, "split", "test")
+
+
 def _check_scene_settings(name: str, entry: Dataset) -> None:
-    looks: tuple[Look, ...] = ("train", "test") if isinstance(entry, DemoDataset) else (entry.synthetic.look,)
-    changes = entry.set if isinstance(entry, DemoDataset) else entry.synthetic.set
-    for look in looks:
-        try:
-            scene_settings(look, changes)
-        except InputError as error:
-            raise ValueError(f"datasets.{name}.{error}") from None
+    try:
+        if isinstance(entry, DemoDataset):
+            for look in ("train", "test"):
+                scene_settings(look, entry.set)
+        else:
+            entry.synthetic.scene_settings()
+    except InputError as error:
+        raise ValueError(f"datasets.{name}.{error}") from None
 
 
 def photos_of(entry: PhotosDataset, name: str) -> PhotosDescription:

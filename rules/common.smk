@@ -19,18 +19,24 @@ os.environ.update(
 # other load on the machine, training took ten times as long.
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")
 
+from pose_models.datasets.catalogue import published
 from pose_models.files import InputError, json_digest
 from pose_models.settings import did_you_mean, flatten
 from pose_models.workflow import (
     DEMO_OBJECTS,
+    CatalogueDataset,
     DemoDataset,
     FolderDataset,
     PhotosDataset,
+    SyntheticImages,
+    camera_file,
     load,
+    models_folder,
     objects,
     photos_of,
     scene_settings,
 )
+from pose_models.workflow import test_split as split_of
 
 RUN_LOCK = None
 
@@ -84,8 +90,8 @@ def check_targets(targets):
         parts = Path(target).parts
         if len(parts) < 2 or parts[0] not in ("data", "results"):
             continue
-        SETTINGS.dataset(parts[1])
-        objects(SETTINGS, parts[1])
+        if parts[0] == "results" or not isinstance(SETTINGS.dataset(parts[1]), CatalogueDataset):
+            objects(SETTINGS, parts[1])
         is_of_a_run = len(parts) == 4 and re.fullmatch(r"model\.ckpt|estimates\.csv|scores.*\.json", parts[3])
         if is_of_a_run and parts[2] not in SETTINGS.runs:
             raise InputError(f"run '{parts[2]}' is not known{did_you_mean(parts[2], SETTINGS.runs)}")
@@ -93,7 +99,9 @@ def check_targets(targets):
 
 def models(wildcards):
     """The dataset's CAD models; models_info.json is written last and stands for the folder."""
-    folder = f"data/{wildcards.dataset}/models"
+    folder = models_of(wildcards)
+    if isinstance(SETTINGS.dataset(wildcards.dataset), CatalogueDataset):
+        return unpacked(wildcards, "models")
     if isinstance(SETTINGS.dataset(wildcards.dataset), PhotosDataset):
         return [f"{folder}/models_info.json"]
     numbers = [wildcards.object] if "object" in wildcards.keys() else object_numbers(wildcards)
@@ -101,6 +109,77 @@ def models(wildcards):
         f"{folder}/models_info.json",
         *(f"{folder}/obj_{number}.ply" for number in numbers),
     ]
+
+
+def models_of(wildcards):
+    """Folder of the dataset's CAD models."""
+    return f"data/{wildcards.dataset}/{models_folder(wildcards.dataset)}"
+
+
+def evaluation_models(wildcards):
+    """The models that estimates are scored with."""
+    if isinstance(SETTINGS.dataset(wildcards.dataset), CatalogueDataset):
+        return unpacked(wildcards, "models")
+    return f"data/{wildcards.dataset}/models_eval/models_info.json"
+
+
+def targets(wildcards):
+    """The list of what is looked for in the test images."""
+    if isinstance(SETTINGS.dataset(wildcards.dataset), CatalogueDataset):
+        return unpacked(wildcards, "targets")
+    return f"data/{wildcards.dataset}/test_targets_bop19.json"
+
+
+def camera(wildcards):
+    """The file of the test sensor's intrinsics, or what brings it."""
+    if isinstance(SETTINGS.dataset(wildcards.dataset), CatalogueDataset):
+        return unpacked(wildcards, "targets")
+    return camera_of(wildcards)
+
+
+def camera_of(wildcards):
+    """The file of the test sensor's intrinsics."""
+    return f"data/{wildcards.dataset}/{camera_file(wildcards.dataset)}"
+
+
+def unpacked(wildcards, use):
+    """Records of the parts of a published dataset that a use needs."""
+    name = wildcards.dataset
+    return [record(name, part) for part in SETTINGS.dataset(name).choice(name).parts_for(use)]
+
+
+def record(name, part):
+    """The file that says that a part of a published dataset is unpacked."""
+    return f"data/{name}/archives/{part}.unpacked.json"
+
+
+def all_parts(name):
+    """Records of everything that `snakemake data/<name>` fetches."""
+    return [record(source, part) for source, part in SETTINGS.dataset(name).choice(name).parts_to_fetch]
+
+
+def fetchable():
+    """Names of the published datasets."""
+    return [name for name in SETTINGS.dataset_names if isinstance(SETTINGS.dataset(name), CatalogueDataset)]
+
+
+def parts_beside(wildcards):
+    """Parts that are fetched for the same purpose, for which there has to be room as well."""
+    name = wildcards.dataset
+    chosen = [part for source, part in SETTINGS.dataset(name).choice(name).parts_to_fetch if source == name]
+    entry = published(name)
+    is_small = entry.parts[wildcards.part].needed_for == "inference"
+    return [part for part in chosen if not is_small or entry.parts[part].needed_for == "inference"]
+
+
+def scenes_to_unpack(wildcards):
+    """Option that chooses scenes of a part of training scenes, of this dataset or of those that are trained on it."""
+    users = [name for name in fetchable() if published(name).training_from == wildcards.dataset]
+    for name in (wildcards.dataset, *users):
+        choice = SETTINGS.dataset(name).choice(name)
+        if choice.scenes is not None and (wildcards.dataset, wildcards.part) in choice.training_parts:
+            return f"--scenes {choice.scenes.replace(' ', ',')}"
+    return ""
 
 
 def object_numbers(wildcards):
@@ -115,7 +194,7 @@ def surfaces(wildcards):
 
 def shards(name, synthetic):
     """Files of synthetic training images, one per shard."""
-    folder = f"results/{name}/synthetic/raycast"
+    folder = f"results/{name}/synthetic/{synthetic.generator}"
     return [f"{folder}/shard_{number:04d}/scene_gt_info.json" for number in range(synthetic.shards)]
 
 
@@ -125,6 +204,8 @@ def train_scenes(wildcards):
     entry = SETTINGS.dataset(name)
     if isinstance(entry, DemoDataset):
         return [f"data/{name}/train_synt/{n:06d}/scene_gt_info.json" for n in range(entry.train_scenes)]
+    if isinstance(entry, CatalogueDataset) and (parts := entry.choice(name).training_parts):
+        return [record(source, part) for source, part in parts]
     if isinstance(entry, FolderDataset) and entry.train is not None:
         return sorted(str(path) for path in Path("data", name, entry.train).glob("*/scene_gt_info.json"))
     return shards(name, entry.synthetic)
@@ -136,18 +217,26 @@ def test_scenes(wildcards):
     entry = SETTINGS.dataset(name)
     if isinstance(entry, DemoDataset):
         return [f"data/{name}/test/{n:06d}/scene_gt_info.json" for n in range(1, entry.test_scenes + 1)]
+    if isinstance(entry, CatalogueDataset):
+        return unpacked(wildcards, "test")
     return [f"data/{name}/test_targets_bop19.json"]
 
 
 def test_split(wildcards):
     """Name of the folder of the test scenes."""
-    return getattr(SETTINGS.dataset(wildcards.dataset), "split", "test")
+    return split_of(SETTINGS, wildcards.dataset)
+
+
+def synthetic(wildcards):
+    """Settings of a dataset's synthetic images by the generator asked for; its defaults where another one is chosen."""
+    chosen = getattr(SETTINGS.dataset(wildcards.dataset), "synthetic", SyntheticImages())
+    return chosen if chosen.generator == wildcards.generator else SyntheticImages(generator=wildcards.generator)
 
 
 def scene_look(wildcards):
     """Look of a scene folder."""
     if "shard" in wildcards.keys():
-        return SETTINGS.dataset(wildcards.dataset).synthetic.look
+        return synthetic(wildcards).look_name
     return {"train_synt": "train", "test": "test"}[wildcards.split]
 
 
@@ -155,14 +244,13 @@ def scene_images(wildcards):
     """Images of a scene folder."""
     entry = SETTINGS.dataset(wildcards.dataset)
     if "shard" in wildcards.keys():
-        return entry.synthetic.images
+        return synthetic(wildcards).images
     return entry.test_images if wildcards.split == "test" else entry.train_images
 
 
 def scene_changes(wildcards):
     """Scene settings that differ from the look's."""
-    entry = SETTINGS.dataset(wildcards.dataset)
-    return entry.synthetic.set if "shard" in wildcards.keys() else entry.set
+    return synthetic(wildcards).set if "shard" in wildcards.keys() else SETTINGS.dataset(wildcards.dataset).set
 
 
 def scene_overrides(wildcards):
@@ -172,6 +260,8 @@ def scene_overrides(wildcards):
 
 def scene_digest(wildcards):
     """Digest of all settings of a scene folder: it is made again when they change."""
+    if "shard" in wildcards.keys():
+        return synthetic(wildcards).scene_settings().digest()
     return scene_settings(scene_look(wildcards), scene_changes(wildcards)).digest()
 
 
@@ -222,6 +312,9 @@ def inference_digest(wildcards):
 
 def train_folders(wildcards):
     """The scene folders to train on."""
+    entry = SETTINGS.dataset(wildcards.dataset)
+    if isinstance(entry, CatalogueDataset) and (scenes := entry.choice(wildcards.dataset).training_scenes):
+        return [f"data/{scene}" for scene in scenes]
     return [str(Path(file).parent) for file in train_scenes(wildcards)]
 
 
