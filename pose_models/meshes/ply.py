@@ -68,7 +68,8 @@ def _texture_coordinates(vertex: Columns, face: Columns, faces: NDArray[np.int64
         return face["texcoord"].astype(np.float64).reshape(-1, 3, 2)
     for u, v in (("texture_u", "texture_v"), ("s", "t"), ("u", "v")):
         if u in vertex and v in vertex:
-            return np.asarray(np.stack([vertex[u], vertex[v]], axis=1).astype(np.float64)[faces])
+            uv = np.stack([vertex[u], vertex[v]], axis=1).astype(np.float64)
+            return np.asarray(uv.take(faces, axis=0, mode="clip"))  # wrong faces are reported by `checks`
     return None
 
 

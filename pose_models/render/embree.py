@@ -128,8 +128,8 @@ def _cast_rows(view: View, rows: tuple[int, int], pixel_center: float) -> None:
         if left >= right or top >= bottom:
             continue
         mesh, T = instance.mesh, instance.T_cam_obj
-        R_obj_cam = T[:3, :3].T
-        camera = np.concatenate([(R_obj_cam @ K_inverse).ravel(), -R_obj_cam @ T[:3, 3], T[2], mesh.center])
+        to_object = np.linalg.inv(T[:3, :3])
+        camera = np.concatenate([(to_object @ K_inverse).ravel(), -to_object @ T[:3, 3], T[2], mesh.center])
         first, count = np.array([left, top]) + pixel_center, (right - left) * (bottom - top)
         origins, directions = np.empty((2, count, 3), dtype=np.float32)
         _make_rays(camera, mesh.scale, *first, right - left, bottom - top, origins, directions)
@@ -146,7 +146,7 @@ def _cast_rows(view: View, rows: tuple[int, int], pixel_center: float) -> None:
 def _make_rays(
     camera_: Any, scale: float, u0: float, v0: float, width: int, height: int, origins_: Any, directions_: Any
 ) -> None:  # pragma: no cover - compiled
-    """Rays in the frame of the unit ball; camera holds R_obj_cam K^-1, the camera's place, T_cam_obj[2], the centre."""
+    """Rays in the frame of the unit ball; camera holds R^-1 K^-1, the camera's place, T_cam_obj[2], the centre."""
     camera = carray(camera_, (19,))
     origins, directions = carray(origins_, (height * width, 3)), carray(directions_, (height * width, 3))
     ox, oy, oz = (

@@ -83,7 +83,7 @@ class Renderer:
         """What the pixels of B images see of N instances; the nearest surface wins, from both sides.
 
         Args:
-            obj_ids: (N,) object ids, on the host. T_cam_obj: (N, 4, 4) mm.
+            obj_ids: (N,) object ids, on the host. T_cam_obj: (N, 4, 4) mm; it may scale the object.
             K: (B, 3, 3) general intrinsics (rotated and skewed crops too).
             size: height and width in pixels.
             image: (N,) the image that each instance stands in, on the host, in any order; None: instance i is alone in
@@ -93,8 +93,8 @@ class Renderer:
                 `fragments.average_samples`.
 
         Returns:
-            Fragments on the renderer's device. An instance whose pose is not finite, or that is behind the camera, is
-            seen nowhere. Poses and intrinsics get no gradient through them.
+            Fragments on the renderer's device. An instance whose pose is not finite or singular, or that is behind the
+            camera, is seen nowhere. Poses and intrinsics get no gradient through them.
 
         Raises:
             KeyError: an object id is unknown. ValueError: shapes or devices do not fit.

@@ -128,7 +128,8 @@ class Surfaces:
         """Unit normals (B, H, W, 3) in the camera frame, turned to the camera; 0 in the background.
 
         Args:
-            T_cam_obj: (N, 4, 4) mm. smooth: interpolate across flat angles; False: those of the faces.
+            T_cam_obj: (N, 4, 4) mm, rigid or with one scale.
+            smooth: interpolate across flat angles; False: the normals of the faces.
         """
         face_normals = self.face_normals[self.packed_faces(fragments)] * fragments.mask[..., None]
         flat = _moved(fragments, T_cam_obj, face_normals, 0.0)
@@ -136,8 +137,8 @@ class Surfaces:
         behind = (flat * self.positions(fragments, T_cam_obj)).sum(dim=-1, keepdim=True) > 0
         normals = flat
         if smooth:
-            smoothed = _moved(fragments, T_cam_obj, self.corner_values(fragments, self.corner_normals), 0.0)
-            normals = torch.nn.functional.normalize(smoothed, dim=-1)
+            normals = _moved(fragments, T_cam_obj, self.corner_values(fragments, self.corner_normals), 0.0)
+        normals = torch.nn.functional.normalize(normals, dim=-1)
         return torch.where(behind, -normals, normals)
 
 

@@ -82,9 +82,10 @@ class WarpCaster:
     ) -> tuple[Tensor, Tensor]:
         """Rays (N, 16) float32, see `cast_pixel`, and boxes (N, 4) int32 as in `windows`; K (N, 3, 3) by instance."""
         scale, middle = self._scales[mesh, None], self._centers[mesh]
-        R_obj_cam = T[:, :3, :3].mT
-        directions = scale[..., None] * R_obj_cam @ torch.linalg.inv_ex(K).inverse
-        origin = scale * (-(R_obj_cam @ T[:, :3, 3:])[..., 0] - middle)
+        to_object, singular = torch.linalg.inv_ex(T[:, :3, :3])
+        K_inverse, degenerate = torch.linalg.inv_ex(K)
+        directions = scale[..., None] * to_object @ K_inverse
+        origin = scale * (-(to_object @ T[:, :3, 3:])[..., 0] - middle)
         z = torch.cat([T[:, 2, :3] / scale, (T[:, 2, :3] * middle).sum(dim=1, keepdim=True) + T[:, 2, 3:]], dim=1)
         rays = torch.cat([directions.flatten(1), origin, z], dim=1)
 
@@ -97,5 +98,5 @@ class WarpCaster:
         high = ((uv.amax(dim=1) - center + MARGIN_PX).floor() + 1).nan_to_num().clamp(min=0).minimum(limit)
         whole = torch.cat([torch.zeros_like(limit), limit])
         boxes = torch.cat([low, high], dim=1).where(in_front.all(dim=1, keepdim=True), whole)
-        seen = in_front.any(dim=1) & rays.isfinite().all(dim=1) & T.isfinite().all(dim=2).all(dim=1)
+        seen = in_front.any(dim=1) & rays.isfinite().all(dim=1) & (singular == 0) & (degenerate == 0)
         return rays.float(), (boxes * seen[:, None]).int()

@@ -41,7 +41,7 @@ def projected_boxes(
         T_cam_obj: (..., 4, 4) mm. pixel_center: image coordinate at which pixel 0 is sampled.
 
     The whole image where the bounds reach behind the camera; empty (right <= left) where they are all behind it, beside
-    the image, or where pose or intrinsics are not finite.
+    the image, or where pose or intrinsics are singular or not finite.
     """
     corners, T = np.asarray(corners, dtype=np.float64), np.asarray(T_cam_obj, dtype=np.float64)
     K = np.asarray(K, dtype=np.float64)
@@ -53,8 +53,9 @@ def projected_boxes(
         limit = np.array([width, height])
         first = np.clip(np.nan_to_num(np.ceil(uv.min(axis=-2) - pixel_center - MARGIN_PX)), 0, limit)
         end = np.clip(np.nan_to_num(np.floor(uv.max(axis=-2) - pixel_center + MARGIN_PX) + 1), 0, limit)
-    boxes = np.concatenate([first, end], axis=-1).astype(np.int64)
-    boxes[~in_front.all(axis=-1)] = [0, 0, width, height]
-    finite = np.isfinite(T).all(axis=(-1, -2)) & np.isfinite(K).all(axis=(-1, -2))
-    boxes[~(in_front.any(axis=-1) & finite)] = 0
+        boxes = np.concatenate([first, end], axis=-1).astype(np.int64)
+        boxes[~in_front.all(axis=-1)] = [0, 0, width, height]
+        # A determinant that is not finite or 0: no ray can be made.
+        size = np.abs(np.linalg.det(T[..., :3, :3]) * np.linalg.det(K)) + 0 * T[..., :3, 3].sum(axis=-1)
+    boxes[~(in_front.any(axis=-1) & np.isfinite(size) & (size > 0))] = 0
     return boxes

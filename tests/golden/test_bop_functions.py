@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from pose_models.datasets.bop import BopDataset
 from pose_models.evaluation import errors, kernels
@@ -10,7 +11,9 @@ from pose_models.evaluation.pairs import spheres_overlap
 from pose_models.evaluation.vsd import cus, vsd
 from pose_models.evaluation.world import World
 from pose_models.geometry.symmetries import symmetry_transforms
+from pose_models.geometry.transforms import from_rotation_translation
 from pose_models.render.rasterize import Window, rasterize
+from pose_models.render.renderer import Renderer
 from pose_models.render.visibility import visible_mask
 
 
@@ -148,4 +151,21 @@ def test_rasteriser_draws_the_reference_depth(vsd_cases, world):
                 both = (depth > 0) & (expected > 0)
                 common_count += both.sum()
                 close_count += (np.abs(depth - expected)[both] <= 0.01).sum()
+    assert close_count >= 0.999 * common_count
+
+
+@pytest.mark.parametrize("backend", ["embree", "warp"])
+def test_ray_casters_draw_the_reference_depth(vsd_cases, world, backend):
+    common_count = close_count = 0
+    for cases in vsd_cases:
+        meshes = {int(obj_id): world.object(int(obj_id)).mesh for obj_id in np.unique(cases["obj"])}
+        renderer, K = Renderer(meshes, backend=backend), torch.from_numpy(cases["K"])
+        for name in ("est", "gt"):
+            T = torch.from_numpy(from_rotation_translation(cases[f"R_{name}"], cases[f"t_{name}"]))
+            expected = cases[f"depth_{name}"]
+            depth = renderer.cast(cases["obj"].tolist(), T, K, expected.shape[1:]).depth.numpy()
+            assert ((depth > 0) != (expected > 0)).sum(axis=(1, 2)).max() <= 2
+            both = (depth > 0) & (expected > 0)
+            common_count += both.sum()
+            close_count += (np.abs(depth - expected)[both] <= 0.01).sum()
     assert close_count >= 0.999 * common_count

@@ -4,6 +4,7 @@ import re
 
 import cv2
 import numpy as np
+import torch
 
 from pose_models.geometry.transforms import from_rotation_translation
 from pose_models.images.augment import debayer, unsharpen
@@ -12,6 +13,7 @@ from pose_models.meshes.mesh import Mesh
 from pose_models.methods.surfemb.data import to_network
 from pose_models.methods.surfemb.depth import corrected_translation, depth_correction, warp_depth
 from pose_models.render.raycast import RayCaster
+from pose_models.render.renderer import Renderer
 from tests.golden.surfemb_vectors import vectors
 
 
@@ -57,15 +59,26 @@ def test_coordinate_renders_are_those_of_the_reference(golden_dir):
     for v in vectors(golden_dir, "04_*.npz"):
         side = int(v["res"])
         for i in sorted(name.rpartition("_")[2] for name in v.files if name.startswith("vertices_")):
-            caster = RayCaster(Mesh(v[f"vertices_{i}"].astype(np.float64), v[f"faces_{i}"].astype(np.int64)))
+            mesh = Mesh(v[f"vertices_{i}"].astype(np.float64), v[f"faces_{i}"].astype(np.int64))
             pose = from_rotation_translation(v[f"R_{i}"], v[f"t_{i}"][:, 0])
-            hits = caster.cast(v[f"K_{i}"], pose, side, side)
-            normalised = (caster.coordinates(hits) - v[f"offset_{i}"]) / v[f"scale_{i}"]
-            expected = v[f"coord_{i}"]
-            both = hits.mask & (expected[..., 3] > 0)
-            assert both.sum() / (hits.mask | (expected[..., 3] > 0)).sum() >= 0.99
-            assert np.percentile(np.abs(normalised - expected[..., :3])[both], 99) <= 1e-4
-            assert np.percentile(np.abs(hits.depth - v[f"depth_{i}"])[both], 99) <= 0.05
+            for mask, depth, coordinates in _renders(mesh, v[f"K_{i}"], pose, side):
+                normalised = (coordinates - v[f"offset_{i}"]) / v[f"scale_{i}"]
+                expected = v[f"coord_{i}"]
+                both = mask & (expected[..., 3] > 0)
+                assert both.sum() / (mask | (expected[..., 3] > 0)).sum() >= 0.99
+                assert np.percentile(np.abs(normalised - expected[..., :3])[both], 99) <= 1e-4
+                assert np.percentile(np.abs(depth - v[f"depth_{i}"])[both], 99) <= 0.05
+
+
+def _renders(mesh, K, pose, side):
+    """Mask, depth and object coordinates by the caster of single meshes and by both back ends of the batched one."""
+    caster = RayCaster(mesh)
+    hits = caster.cast(K, pose, side, side)
+    yield hits.mask, hits.depth, caster.coordinates(hits)
+    for backend in ("embree", "warp"):
+        renderer = Renderer({1: mesh}, backend=backend)
+        got = renderer.cast([1], torch.from_numpy(pose)[None], torch.from_numpy(K)[None], (side, side), pixel_center=0)
+        yield got.mask[0].numpy(), got.depth[0].numpy(), renderer.surfaces.coordinates(got)[0].numpy()
 
 
 def test_depth_correction_is_that_of_the_reference(golden_dir):

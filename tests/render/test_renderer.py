@@ -125,15 +125,16 @@ def test_the_nearest_instance_of_a_scene_is_seen(backend, meshes):
 
 
 def test_what_is_beside_behind_or_nowhere_is_not_seen(backend, meshes):
-    T = poses(5, 6)
+    T = poses(6, 6)
     T[0, :3, 3] = torch.tensor([5000.0, 0, 300])
     T[1, :3, 3] = torch.tensor([0.0, 0, -300])
     T[2, 0, 0] = torch.nan
     T[3, 2, 3] = torch.inf
-    got = cast(backend, meshes, [5] * 5, T, K.repeat(5, 1, 1))
-    assert got.mask.sum(dim=(1, 2))[:4].tolist() == [0, 0, 0, 0]
-    assert got.mask[4].any()
-    empty = [got.depth[:4], got.barycentric[:4], got.instance[:4] + 1, got.face[:4] + 1]
+    T[4, :3, :3] = 0
+    got = cast(backend, meshes, [5] * 6, T, K.repeat(6, 1, 1))
+    assert got.mask.sum(dim=(1, 2))[:5].tolist() == [0, 0, 0, 0, 0]
+    assert got.mask[5].any()
+    empty = [got.depth[:5], got.barycentric[:5], got.instance[:5] + 1, got.face[:5] + 1]
     assert not any(tensor.any() for tensor in empty)
 
 
