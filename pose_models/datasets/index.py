@@ -36,7 +36,7 @@ CACHED_BYTES = 1_000_000  # smaller files are parsed faster than they are worth 
 
 
 _Nine = Annotated[list[float], msgspec.Meta(min_length=9, max_length=9)]
-_Four = Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
+_Box = Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]
 _Three = Annotated[list[float], msgspec.Meta(min_length=3, max_length=3)]
 
 
@@ -55,8 +55,8 @@ class _InstanceEntry(msgspec.Struct, gc=False):
 
 
 class _InfoEntry(msgspec.Struct, gc=False):
-    bbox_obj: _Four
-    bbox_visib: _Four
+    bbox_obj: _Box
+    bbox_visib: _Box
     px_count_all: int
     px_count_valid: int
     px_count_visib: int
@@ -186,12 +186,11 @@ def _instance_columns(entries: Sequence[_InstanceEntry]) -> Arrays:
 
 def _info_columns(entries: Sequence[_InfoEntry]) -> Arrays:
     """visib_fract (N,), counts (N, 3) int32: all, valid, visib; boxes (N, 2, 4) int32: bbox_obj, bbox_visib."""
-    boxes = _lists([box for entry in entries for box in (entry.bbox_obj, entry.bbox_visib)], 4).reshape(-1, 2, 4)
-    whole = boxes.astype(np.int32)
+    boxes = _lists([box for entry in entries for box in (entry.bbox_obj, entry.bbox_visib)], 4)
     return {
         "visib_fract": _column(entries, "visib_fract", np.float64),
         "counts": np.stack([_column(entries, f"px_count_{name}", np.int32) for name in ("all", "valid", "visib")], 1),
-        "boxes": whole if (whole == boxes).all() else boxes,
+        "boxes": boxes.reshape(-1, 2, 4).astype(np.int32),
     }
 
 

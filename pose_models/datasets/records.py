@@ -123,7 +123,7 @@ def check_info(record: str, entry: Any) -> dict[str, Any]:
     """An entry of scene_gt_info.json; raises as `check_camera`."""
     entry = _mapping(record, entry)
     counts = {key: _integer(record, entry, key) for key in ("px_count_all", "px_count_valid", "px_count_visib")}
-    boxes = {key: _numbers(record, entry, key, 4) for key in ("bbox_obj", "bbox_visib")}
+    boxes = {key: [round(v) for v in _numbers(record, entry, key, 4)] for key in ("bbox_obj", "bbox_visib")}
     return counts | boxes | {"visib_fract": _number(record, entry, "visib_fract")}
 
 
