@@ -25,7 +25,7 @@ class SurfEmb:
     """
 
     def __init__(self, estimator: Estimator) -> None:
-        self._estimator = estimator
+        self.estimator = estimator
 
     @classmethod
     def from_checkpoint(
@@ -43,17 +43,17 @@ class SurfEmb:
     @property
     def object_ids(self) -> list[int]:
         """Objects that the model knows, ascending."""
-        return list(self._estimator.model.object_ids)
+        return list(self.estimator.model.object_ids)
 
     @property
     def models(self) -> Path:
         """Folder of the meshes."""
-        return self._estimator.models
+        return self.estimator.models
 
     def prepare(self, obj_ids: Sequence[int] | None = None) -> None:
         """Load meshes and compute keys of some objects, or of all, so that no estimate has to wait for them."""
         for obj_id in self.object_ids if obj_ids is None else obj_ids:
-            self._estimator.surface(obj_id)
+            self.estimator.surface(obj_id)
 
     def estimate(
         self, image: ArrayLike, K: ArrayLike, boxes: ArrayLike, obj_ids: Sequence[int], depth: ArrayLike | None = None
@@ -68,7 +68,7 @@ class SurfEmb:
         return [self._estimate(view, index) for index in range(len(view.obj_ids))]
 
     def _estimate(self, view: View, index: int) -> Estimate:
-        estimator, obj_id = self._estimator, view.obj_ids[index]
+        estimator, obj_id = self.estimator, view.obj_ids[index]
         rng = np.random.default_rng([estimator.settings.seed, index])
         clock = Clock()
         answer = estimator.answer(view.image, view.K, obj_id, view.boxes_ltrb[index])

@@ -1,5 +1,6 @@
 """A small dataset made by the project's own programs: parts, two training images, one test image, surface samples."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pose_models.datasets.bop import BopScene, models_in
+from pose_models.detections.coco import read_detections
+from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.meshes.sampling import AreaSampler
+from pose_models.methods.surfemb.config import SurfEmbSettings
+from pose_models.methods.surfemb.model import SurfEmbModule, save_model, spheres_of
+from pose_models.settings import resolve
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+UNTRAINED = ["network.backbone=small", "network.separate_decoders=false", "network.key_width=16", "crop.side=64",
+             "network.key_gain=30", "infer.downsample=2", "infer.hypotheses=300", "infer.scored=40",
+             "infer.refine_steps=3", "infer.use_normals=false"]  # fmt: skip
 
 
 def run(program, *arguments):
@@ -39,3 +49,28 @@ def small(tmp_path_factory) -> Path:
         points, faces = AreaSampler(mesh).draw_with_faces(400, rng)
         np.savez(root / "surface" / f"{path.stem}.npz", points=points, normals=mesh.face_normals()[faces])
     return root
+
+
+@pytest.fixture(scope="session")
+def untrained(small, tmp_path_factory) -> Path:
+    """Checkpoint of an untrained model where the graph puts it: results/small/run/model.ckpt, data/small beside."""
+    import torch
+
+    root = tmp_path_factory.mktemp("project")
+    (root / "data").mkdir()
+    (root / "data" / "small").symlink_to(small)
+    shutil.copytree(small / "surface", root / "results" / "small" / "surface")
+    object_ids = models_in(small / "models")
+    bounds = [bounding_sphere(load_mesh(small / "models" / f"obj_{i:06d}.ply").vertices) for i in object_ids]
+    spheres = spheres_of(object_ids, *zip(*bounds, strict=True))
+    torch.manual_seed(0)
+    path = root / "results" / "small" / "run" / "model.ckpt"
+    save_model(path, SurfEmbModule(resolve(SurfEmbSettings, UNTRAINED), spheres))
+    return path
+
+
+@pytest.fixture(scope="session")
+def view(small):
+    """Image, K, two boxes (x, y, w, h), their object ids, and depth of the test image."""
+    scene, found = BopScene(small / "test" / "000001"), read_detections(small / "simulated.json")
+    return scene.rgb(0), scene.camera(0).K, found.bbox_xywh[:2], found.obj_id[:2].tolist(), scene.depth(0)

@@ -9,58 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from pose_models.datasets.bop import BopScene, models_in
 from pose_models.datasets.estimates import read_estimates
-from pose_models.detections.coco import read_detections
 from pose_models.files import InputError, write_json
-from pose_models.meshes.bounds import bounding_sphere
-from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.api import from_checkpoint
 from pose_models.methods.surfemb.api import SurfEmb
-from pose_models.methods.surfemb.config import SurfEmbSettings
-from pose_models.methods.surfemb.model import SurfEmbModule, save_model, spheres_of
-from pose_models.settings import resolve
 from pose_models.training.checkpoints import save_checkpoint
 from tests.methods.surfemb.conftest import SCRIPTS, run
 
-SETTINGS = ["network.backbone=small", "network.separate_decoders=false", "network.key_width=16", "crop.side=64",
-            "network.key_gain=30", "infer.downsample=2", "infer.hypotheses=300", "infer.scored=40",
-            "infer.refine_steps=3", "infer.use_normals=false"]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
-def project(small, tmp_path_factory):
-    """An untrained model where the graph would put it: data/small, results/small/surface, results/small/run."""
-    import torch
-
-    root = tmp_path_factory.mktemp("project")
-    (root / "data").mkdir()
-    (root / "data" / "small").symlink_to(small)
-    results = root / "results" / "small"
-    shutil.copytree(small / "surface", results / "surface")
-    torch.manual_seed(0)
-    object_ids = models_in(small / "models")
-    bounds = [bounding_sphere(load_mesh(small / "models" / f"obj_{i:06d}.ply").vertices) for i in object_ids]
-    spheres = spheres_of(object_ids, *zip(*bounds, strict=True))
-    save_model(results / "run" / "model.ckpt", SurfEmbModule(resolve(SurfEmbSettings, SETTINGS), spheres))
-    return root
-
-
-@pytest.fixture(scope="module")
-def checkpoint(project):
-    return project / "results" / "small" / "run" / "model.ckpt"
-
-
-@pytest.fixture(scope="module")
-def view(small):
-    """Image, K, two boxes, object ids and depth of the test image."""
-    scene, found = BopScene(small / "test" / "000001"), read_detections(small / "simulated.json")
-    return scene.rgb(0), scene.camera(0).K, found.bbox_xywh[:2], found.obj_id[:2].tolist(), scene.depth(0)
-
-
-@pytest.fixture(scope="module")
-def estimator(checkpoint):
-    return SurfEmb.from_checkpoint(checkpoint, device="cpu")
+def estimator(untrained):
+    return SurfEmb.from_checkpoint(untrained, device="cpu")
 
 
 def test_there_is_one_estimate_per_box_and_the_same_each_time(estimator, view):
@@ -79,7 +38,7 @@ def test_there_is_one_estimate_per_box_and_the_same_each_time(estimator, view):
 
 def test_it_is_the_pose_that_the_pipeline_finds_in_the_crop_around_the_box(estimator, view):
     image, K, boxes, obj_ids, _ = view
-    inner = estimator._estimator
+    inner = estimator.estimator
     for index, e in enumerate(estimator.estimate(image, K, boxes, obj_ids)):
         x, y, width, height = boxes[index]
         answer = inner.answer(image, K, obj_ids[index], np.array([x, y, x + width, y + height]))
@@ -116,9 +75,9 @@ def test_boxes_may_reach_out_of_the_image_and_there_may_be_none(estimator, view)
     assert estimator.estimate(image, K, [], []) == []
 
 
-def test_no_pose_is_nan_and_minus_infinity(checkpoint, view):
+def test_no_pose_is_nan_and_minus_infinity(untrained, view):
     image, K, boxes, obj_ids, _ = view
-    never = SurfEmb.from_checkpoint(checkpoint, device="cpu", settings={"min_spread": 100.0})
+    never = SurfEmb.from_checkpoint(untrained, device="cpu", settings={"min_spread": 100.0})
     (estimate,) = never.estimate(image, K, boxes[:1], obj_ids[:1])
     assert not estimate.found
     assert estimate.score == -np.inf
@@ -148,9 +107,9 @@ def test_wrong_arguments_are_named(estimator, view, changes, sentence):
         estimator.estimate(**arguments)
 
 
-def test_meshes_and_samples_may_travel_beside_the_checkpoint(checkpoint, small, tmp_path, view):
+def test_meshes_and_samples_may_travel_beside_the_checkpoint(untrained, small, tmp_path, view):
     image, K, boxes, obj_ids, _ = view
-    shutil.copy(checkpoint, tmp_path / "model.ckpt")
+    shutil.copy(untrained, tmp_path / "model.ckpt")
     with pytest.raises(InputError, match=r"no folder of meshes at .*models or .*; name it with models="):
         SurfEmb.from_checkpoint(tmp_path / "model.ckpt", device="cpu")
     shutil.copytree(small / "models", tmp_path / "models")
@@ -164,12 +123,12 @@ def test_meshes_and_samples_may_travel_beside_the_checkpoint(checkpoint, small, 
     np.testing.assert_array_equal(first.T_cam_obj, second.T_cam_obj)
 
 
-def test_settings_are_the_runs_unless_told_otherwise(checkpoint, tmp_path, small):
+def test_settings_are_the_runs_unless_told_otherwise(untrained, tmp_path, small):
     own = tmp_path / "model.ckpt"
-    shutil.copy(checkpoint, own)
+    shutil.copy(untrained, own)
     folders = {"models": small / "models", "surface": small / "surface", "device": "cpu"}
     write_json(tmp_path / "settings.json", {"infer": {"hypotheses": 123, "scored": 45}})
-    settings = SurfEmb.from_checkpoint(own, **folders, settings={"scored": 44})._estimator.settings
+    settings = SurfEmb.from_checkpoint(own, **folders, settings={"scored": 44}).estimator.settings
     assert (settings.hypotheses, settings.scored) == (123, 44)
     with pytest.raises(InputError, match=r"settings: scord is not a known key; did you mean 'scored'"):
         SurfEmb.from_checkpoint(own, **folders, settings={"scord": 1})
@@ -183,14 +142,14 @@ def test_checkpoints_of_other_methods_are_refused(tmp_path):
         from_checkpoint(tmp_path / "none.ckpt")
 
 
-def test_the_program_writes_poses_and_a_picture(checkpoint, small, view, tmp_path):
+def test_the_program_writes_poses_and_a_picture(untrained, small, view, tmp_path):
     image, K, boxes, obj_ids, _ = view
     records = [{"obj_id": o, "bbox": list(b)} for o, b in zip(obj_ids, boxes.tolist(), strict=True)]
     (tmp_path / "boxes.json").write_text(json.dumps(records))
     (tmp_path / "K.json").write_text(json.dumps({"cam_K": K.ravel().tolist(), "depth_scale": 0.1}))
-    run("estimate.py", small / "test/000001/rgb/000000.png", "--checkpoint", checkpoint, "--device", "cpu", "--camera",
+    run("estimate.py", small / "test/000001/rgb/000000.png", "--checkpoint", untrained, "--device", "cpu", "--camera",
         tmp_path / "K.json", "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "out")  # fmt: skip
-    expected = SurfEmb.from_checkpoint(checkpoint, device="cpu").estimate(image, K, boxes, obj_ids)
+    expected = SurfEmb.from_checkpoint(untrained, device="cpu").estimate(image, K, boxes, obj_ids)
     written = json.loads((tmp_path / "out" / "estimates.json").read_text())
     for e, entry in zip(expected, written, strict=True):
         assert entry["T_cam_obj"] == (e.T_cam_obj.tolist() if e.found else None)
@@ -209,11 +168,11 @@ def test_the_program_writes_poses_and_a_picture(checkpoint, small, view, tmp_pat
         ('{"fx": 200, "fy": 200, "cx": 80, "cy": 60}', "{}", "boxes.json: expected a list"),
     ],
 )
-def test_the_program_names_what_is_wrong(checkpoint, small, tmp_path, camera, boxes, sentence):
+def test_the_program_names_what_is_wrong(untrained, small, tmp_path, camera, boxes, sentence):
     (tmp_path / "K.json").write_text(camera)
     (tmp_path / "boxes.json").write_text(boxes)
     command = [sys.executable, SCRIPTS / "estimate.py", small / "test/000001/rgb/000000.png", "--checkpoint",
-               checkpoint, "--camera", tmp_path / "K.json", "--boxes", tmp_path / "boxes.json", "--out",
+               untrained, "--camera", tmp_path / "K.json", "--boxes", tmp_path / "boxes.json", "--out",
                tmp_path / "out"]  # fmt: skip
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
