@@ -12,6 +12,7 @@ container: "docker://python:3.11-bookworm"
 
 include: "rules/common.smk"
 include: "rules/datasets.smk"
+include: "rules/fetch.smk"
 include: "rules/meshes.smk"
 include: "rules/synthesis.smk"
 include: "rules/detections.smk"
@@ -24,12 +25,13 @@ include: "rules/report.smk"
 localrules:
     all,
     dataset_scores,
+    fetch,
     graph,
     targets,
 
 
 wildcard_constraints:
-    dataset=one_of(SETTINGS.datasets),
+    dataset=one_of(SETTINGS.dataset_names),
     run=one_of(SETTINGS.runs),
     object=r"\d{6}",
     scene=r"\d{6}",

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -169,7 +170,12 @@ def parts_beside(wildcards):
     chosen = [part for source, part in SETTINGS.dataset(name).choice(name).parts_to_fetch if source == name]
     entry = published(name)
     is_small = entry.parts[wildcards.part].needed_for == "inference"
-    return [part for part in chosen if not is_small or entry.parts[part].needed_for == "inference"]
+    return " ".join(part for part in chosen if not is_small or entry.parts[part].needed_for == "inference")
+
+
+def mirror():
+    """Option that names the folder with archives, where there is one."""
+    return f"--mirror {shlex.quote(SETTINGS.data_mirror)}" if SETTINGS.data_mirror else ""
 
 
 def scenes_to_unpack(wildcards):

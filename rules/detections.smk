@@ -1,7 +1,7 @@
 rule simulate_detections:
     input:
         scenes=test_scenes,
-        targets="data/{dataset}/test_targets_bop19.json",
+        targets=targets,
     output:
         "results/{dataset}/detections/simulated.json",
     log:
@@ -22,7 +22,7 @@ rule simulate_detections:
 rule import_detections:
     input:
         given=given_detections,
-        targets="data/{dataset}/test_targets_bop19.json",
+        targets=targets,
     output:
         "results/{dataset}/detections/{source}.json",
     log:

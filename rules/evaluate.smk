@@ -1,9 +1,9 @@
 rule evaluate:
     input:
         estimates="results/{dataset}/{run}/estimates.csv",
-        models="data/{dataset}/models_eval/models_info.json",
+        models=evaluation_models,
         scenes=test_scenes,
-        targets="data/{dataset}/test_targets_bop19.json",
+        targets=targets,
     output:
         "results/{dataset}/{run}/scores{protocol}.json",
     log:
@@ -30,9 +30,9 @@ rule compare:
     input:
         first="results/{dataset}/{first}/estimates.csv",
         second="results/{dataset}/{run}/estimates.csv",
-        models="data/{dataset}/models_eval/models_info.json",
+        models=evaluation_models,
         scenes=test_scenes,
-        targets="data/{dataset}/test_targets_bop19.json",
+        targets=targets,
     output:
         "results/{dataset}/comparisons/{run}_vs_{first}.json",
     log:

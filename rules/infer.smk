@@ -4,7 +4,7 @@ rule infer:
         detections=detections,
         surfaces=surfaces,
         scenes=test_scenes,
-        targets="data/{dataset}/test_targets_bop19.json",
+        targets=targets,
     output:
         "results/{dataset}/{run}/estimates.csv",
     log:

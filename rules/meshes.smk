@@ -10,8 +10,10 @@ rule remesh:
     resources:
         mem_mb=scaled(4000),
         runtime=scaled(30),
+    params:
+        models=models_of,
     shell:
-        "python workflow_scripts/remesh.py --mesh data/{wildcards.dataset}/models/obj_{wildcards.object}.ply"
+        "python workflow_scripts/remesh.py --mesh {params.models}/obj_{wildcards.object}.ply"
         " --out {output} > {log} 2>&1"
 
 

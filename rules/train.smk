@@ -21,8 +21,9 @@ rule train:
         overrides=training_overrides,
         settings=training_digest,
         scenes=train_folders,
+        models=models_of,
     shell:
         "python workflow_scripts/train.py --family {params.family} --set {params.overrides:q}"
-        " --models data/{wildcards.dataset}/models --scenes {params.scenes}"
+        " --models {params.models} --scenes {params.scenes}"
         " --device {resources.device} --processes {resources.gpu} --workers {resources.loaders}"
         " --out {output} > {log} 2>&1"
