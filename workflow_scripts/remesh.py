@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pose_models import program
 from pose_models.files import InputError
 from pose_models.meshes.mesh import Mesh, load_mesh, save_ply
+from pose_models.meshes.orientation import outward
 from pose_models.meshes.visibility import visible_surface
 
 
@@ -33,8 +34,11 @@ def subdivided(mesh: Mesh, longest_share: float, iterations: int) -> Mesh:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Load, subdivide, filter, save."""
+    """Load, turn what looks inwards, subdivide, filter, save."""
     mesh = load_mesh(arguments.mesh)
+    mesh, orientation = outward(mesh)
+    if orientation.turned:
+        print(f"{arguments.mesh}: {orientation}")
     fine = subdivided(mesh, arguments.longest_edge, arguments.iterations)
     try:
         visible, share = visible_surface(fine)

@@ -7,9 +7,6 @@ out gets 0.
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +20,6 @@ LEAST_VISIBILITY = 1e-3
 OFFSET = 1e-4  # start of the rays above the surface, in diameters
 _RAYS_AT_ONCE = 1_000_000
 
-log = logging.getLogger(__name__)
-
 
 def fibonacci_directions(count: int) -> Array:
     """Unit vectors (count, 3) spread evenly over the sphere."""
@@ -35,55 +30,52 @@ def fibonacci_directions(count: int) -> Array:
     return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], axis=1)
 
 
+class Openness:
+    """How far points on a mesh can be seen from outside."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        from embreex import rtcore_scene
+        from embreex.mesh_construction import TriangleMesh
+
+        # Unit size about the origin, for Embree's float32.
+        low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+        self._center, self._scale = (low + high) / 2, 1.0 / max(float(np.linalg.norm(high - low)), 1e-12)
+        self._offset = OFFSET * diameter(mesh.vertices) * self._scale
+        self._scene = rtcore_scene.EmbreeScene()
+        corners = ((mesh.vertices - self._center) * self._scale)[mesh.faces]
+        self._buffer = TriangleMesh(self._scene, corners.astype(np.float32))  # Embree reads it as long as it casts
+
+    def at(self, points: Array, normals: Array, directions: Array) -> Array:
+        """Mean (N,) over all directions (D, 3) of the cosine to a point's normal (N, 3) where nothing is in the way."""
+        starts = (points - self._center) * self._scale + self._offset * normals
+        result = np.zeros(len(points))
+        step = max(_RAYS_AT_ONCE // len(directions), 1)
+        for first in range(0, len(points), step):
+            cosine = normals[first : first + step] @ directions.T
+            point, view = np.nonzero(cosine > 0)
+            origins = starts[first : first + step][point].astype(np.float32)
+            blocked = self._scene.run(origins, directions[view].astype(np.float32), query="OCCLUDED") != -1
+            weights = np.where(blocked, 0.0, cosine[point, view])
+            result[first : first + step] = np.bincount(point, weights=weights, minlength=len(cosine)) / len(directions)
+        return result
+
+
 def face_visibility(mesh: Mesh, views: int = VIEWS) -> Array:
     """Visibility (F,) of the faces from outside, 0 to 0.25 (a face in the open, on a convex body)."""
-    from embreex import rtcore_scene
-    from embreex.mesh_construction import TriangleMesh
-
-    # Unit size about the origin, for Embree's float32.
-    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-    scale = 1.0 / max(float(np.linalg.norm(high - low)), 1e-12)
-    corners = ((mesh.vertices - (low + high) / 2) * scale)[mesh.faces]
-    scene = rtcore_scene.EmbreeScene()
-    buffer = TriangleMesh(scene, corners.astype(np.float32))
-    normals, directions = mesh.face_normals(), fibonacci_directions(views)
-    starts = corners.mean(axis=1) + OFFSET * diameter(mesh.vertices) * scale * normals
-    result = np.zeros(len(mesh.faces))
-    step = max(_RAYS_AT_ONCE // views, 1)
-    for first in range(0, len(mesh.faces), step):
-        cosine = normals[first : first + step] @ directions.T
-        face, view = np.nonzero(cosine > 0)
-        origins = starts[first : first + step][face].astype(np.float32)
-        blocked = scene.run(origins, directions[view].astype(np.float32), query="OCCLUDED") != -1
-        weights = np.where(blocked, 0.0, cosine[face, view])
-        result[first : first + step] = np.bincount(face, weights=weights, minlength=len(cosine)) / views
-    del buffer  # Embree reads it until here
-    return result
-
-
-def flipped(mesh: Mesh) -> Mesh:
-    """The same surface with all faces looking the other way."""
-    uv = None if mesh.uv is None else np.ascontiguousarray(mesh.uv[:, ::-1])
-    return dataclasses.replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1]), uv=uv)
+    centers = mesh.vertices[mesh.faces].mean(axis=1)
+    return Openness(mesh).at(centers, mesh.face_normals(), fibonacci_directions(views))
 
 
 def visible_surface(mesh: Mesh, views: int = VIEWS) -> tuple[Mesh, float]:
     """The faces of a mesh that can be seen from outside, and the share of the area that they are.
 
-    A mesh whose inside would show more than its outside is taken to be inside out and is flipped (ITODD's object 18).
+    Faces must look outwards (`orientation.outward`): one that looks inwards cannot be seen.
 
     Raises:
         InputError: nothing can be seen.
     """
     visibility = face_visibility(mesh, views)
     areas = mesh.face_areas()
-    seen = areas[visibility > LEAST_VISIBILITY].sum()
-    if seen < 0.5 * areas.sum():
-        other_way = flipped(mesh)
-        turned = face_visibility(other_way, views)
-        if areas[turned > LEAST_VISIBILITY].sum() > seen:
-            log.warning("the mesh is inside out: its faces are flipped")
-            mesh, visibility = other_way, turned
     keep = visibility > LEAST_VISIBILITY
     if not keep.any():
         raise InputError("no face of the mesh can be seen from outside; check its face orientation and its size")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pose_models.meshes.mesh import load_mesh, save_ply
+from pose_models.meshes.orientation import flipped
 from pose_models.meshes.shapes import box, merged
-from pose_models.meshes.visibility import flipped
 
 ROOT = Path(__file__).resolve().parents[2]
 
