@@ -1,4 +1,4 @@
-"""Render one synthetic scene folder in BOP layout: bins settled by physics, or floating parts."""
+"""Ray-cast one synthetic scene folder in BOP layout: bins settled by physics, floating parts, or textured rooms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pose_models import program
 from pose_models.files import InputError, atomic_path
 from pose_models.settings import parse_overrides, validate
 from pose_models.synthesis.config import PRESETS, SceneSettings
-from pose_models.synthesis.scenes import load_models, sensor_intrinsics, write_scene
+from pose_models.synthesis.scenes import Recipe
+from pose_models.synthesis.shards import write_scene
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -25,14 +26,22 @@ def main(arguments: argparse.Namespace) -> None:
         raise InputError(f"--out {out}: the folder's name must end in the scene's number, such as 000001 or shard_0001")
     if arguments.images < 1:
         raise InputError(f"--images {arguments.images}: at least one image is needed")
+    if arguments.workers < 1:
+        raise InputError(f"--workers {arguments.workers}: at least one process is needed")
     values = PRESETS[arguments.look] | parse_overrides(arguments.set)
-    settings = validate(SceneSettings, values, "--set")
-    models_folder = Path(arguments.models)
-    collision = Path(arguments.collision or models_folder.with_name("models_collision"))
-    models = load_models(models_folder, collision)
-    K = sensor_intrinsics(arguments.camera)
+    models = Path(arguments.models)
+    recipe = Recipe(
+        models=models,
+        collision=Path(arguments.collision or models.with_name("models_collision")),
+        camera=Path(arguments.camera),
+        settings=validate(SceneSettings, values, "--set"),
+        seed=arguments.seed,
+        scene_number=int(number[1]),
+        textures=arguments.textures,
+        backgrounds=arguments.backgrounds,
+    )
     with atomic_path(out) as folder:
-        write_scene(folder, models, K, settings, arguments.seed, int(number[1]), arguments.images)
+        write_scene(folder, recipe, arguments.images, arguments.workers)
     print(f"wrote {out}: {arguments.images} images")
 
 
@@ -60,5 +69,8 @@ if __name__ == "__main__":
         "--seed", type=int, default=0, help="the dataset's seed; scene number and image number add to it"
     )
     parser.add_argument("--images", type=int, default=25, help="number of images")
+    parser.add_argument("--workers", type=int, default=1, help="processes; they change the time, not the images")
+    parser.add_argument("--textures", type=Path, help="folder of texture images; default: procedural ones")
+    parser.add_argument("--backgrounds", type=Path, help="folder of photographs, such as VOC2012; default: procedural")
     parser.add_argument("--out", required=True, help="scene folder; its name ends in the scene's number")
     program.run(main, parser)

@@ -1,22 +1,28 @@
 """Shading of ray-cast scenes: Lambert and Blinn-Phong under area lamps with soft shadows and ambient occlusion.
 
-Colours are linear RGB, float32. Soft shadows and occlusion take one ray per pixel and lamp: its target is jittered by
-a 4 x 4 pattern, and the result is averaged over 4 x 4 neighbours of the same body and orientation.
+Colours are linear RGB, float32. Soft shadows and occlusion take one ray per lamp in every second pixel of every second
+row (a cell): its target is jittered by a pattern of 4 x 4 cells, and the result is averaged over 4 x 4 cells of the
+same body and orientation; pixels interpolate between the cells of their own surface. Pixels at an edge of a body, an
+orientation or depth take four samples, all others one. The loops are compiled (`shading_kernels`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models.render.scene import Float, SceneCaster, SceneHits, camera_rays, lengths
+from pose_models.render import shading_kernels as kernels
+from pose_models.render.scene import SHADOW_OFFSET_MM, Float, RayAnswer, SceneCaster, camera_rays
 
 PATTERN = 4
 OCCLUSION_REACH_MM = 70.0
-SUBSAMPLES = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]])
+SUBSAMPLES = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]], dtype=np.float32)
+CENTER = np.zeros((1, 2), dtype=np.float32)
+SIDES = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +42,11 @@ class Lighting:
     sky: Float
     ground: Float
 
+    def table(self) -> Float:
+        """(lamps, 7) float32: position, radius, colour."""
+        rows = [np.concatenate([lamp.position, [lamp.radius], lamp.color]) for lamp in self.lamps]
+        return np.array(rows, dtype=np.float32).reshape(-1, 7)
+
 
 @dataclasses.dataclass(frozen=True)
 class Materials:
@@ -44,6 +55,35 @@ class Materials:
     specular: Float
     shininess: Float
     metalness: Float
+
+
+@dataclasses.dataclass(frozen=True)
+class Paint:
+    """Colour of a body: a plain one, or a texture laid over its six sides, each from another place of the image.
+
+    tints: (6, 3) linear colour of each side; factor of the texture where there is one. texture: index, None for plain.
+    pixels_per_mm: texture scale. offsets: (6, 2) pixels. keeps_own: multiply with the model's own colours.
+    """
+
+    tints: Float
+    texture: int | None = None
+    pixels_per_mm: float = 1.0
+    offsets: Float = dataclasses.field(default_factory=lambda: np.zeros((SIDES, 2), dtype=np.float32))
+    keeps_own: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Appearance:
+    """Everything that a picture's colours need besides the scene.
+
+    paints: one per body. textures: (T, S, S, 3) float32 linear. background: (H, W, 3) what rays see that meet nothing.
+    """
+
+    paints: Sequence[Paint]
+    textures: Float
+    materials: Materials
+    lighting: Lighting
+    background: Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,138 +97,145 @@ class Camera:
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelLight:
-    """What pixel centres see, and the smoothed light there.
+class Picture:
+    """One rendered picture.
 
-    body: (H, W) int32, -1 for nothing. normal: (H, W, 3). received: (H, W, lamps + 1), as from `smooth_received`.
+    radiance: (H, W, 3) linear, anti-aliased at edges. body: (H, W) int32 seen at each pixel's centre, -1 where nothing
+    is. depth: (H, W) float32 mm there, 0 where nothing is.
     """
+
+    radiance: Float
+    body: NDArray[np.int32]
+    depth: Float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Surface:
+    """What the centres of an image's pixels see: body (H, W), shading normal (H, W, 3), light (h, w, lamps + 1)."""
 
     body: NDArray[np.int32]
     normal: Float
-    received: Float
-
-    def at_samples(self, hits: SceneHits, chosen: NDArray[np.int64]) -> tuple[Float, NDArray[np.bool_]]:
-        """Light at the samples of `subpixel_rays`, borrowed from the nearest of four pixels with the same surface.
-
-        Returns:
-            received (M, lamps + 1), and (M,) whether there was such a pixel; 0 where not.
-        """
-        height, width = self.body.shape
-        rows, columns = np.divmod(chosen[hits.ray // 4], width)
-        toward = np.sign(SUBSAMPLES).astype(np.int64)[hits.ray % 4]
-        received = np.zeros((len(hits.ray), self.received.shape[-1]), dtype=np.float32)
-        known = np.zeros(len(hits.ray), dtype=bool)
-        for step_x, step_y in ((0, 0), (1, 0), (0, 1), (1, 1)):
-            x = np.clip(columns + step_x * toward[:, 0], 0, width - 1)
-            y = np.clip(rows + step_y * toward[:, 1], 0, height - 1)
-            same = ~known & (self.body[y, x] == hits.body)
-            same &= np.einsum("ij,ij->i", self.normal[y, x], hits.normal) > 0.9
-            received[same] = self.received[y[same], x[same]]
-            known |= same
-        return received, known
+    light: Float
 
 
-def light_received(caster: SceneCaster, hits: SceneHits, lighting: Lighting, pattern: NDArray[np.int64]) -> Float:
-    """How much of each lamp, and of the surroundings, reaches hits: (M, lamps + 1) of 0 or 1.
+def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> Picture:
+    """One picture of a scene."""
+    height, width = camera.height, camera.width
+    origins, directions = camera_rays(camera.K, camera.T_cam_world, size=(width, height))
+    answer = caster.query(origins, directions)
+    depth = np.where(answer.body >= 0, answer.depth, np.float32(0)).reshape(height, width)
+    body = answer.body.reshape(height, width)
+    normal = _normals(caster, answer, directions).reshape(height, width, 3)
+    raw = light_received(caster, camera, directions, body, depth, normal, appearance.lighting)
+    surface = _Surface(body, normal, smooth_light(raw, body, normal))
+    radiance = np.empty((height * width, 3), dtype=np.float32)
+    chosen = edges(body, normal, depth)
+    rest = dataclasses.replace(answer, body=answer.body.copy())
+    rest.body[chosen] = -1  # shaded below
+    everywhere = np.arange(height * width)
+    _shade(caster, appearance, everywhere, CENTER, directions, origins[0], rest, surface, radiance)
+    origins, directions = subpixel_rays(camera, chosen)
+    if len(chosen):
+        answer = caster.query(origins, directions)
+        _shade(caster, appearance, chosen, SUBSAMPLES, directions, origins[0], answer, surface, radiance)
+    return Picture(radiance.reshape(height, width, 3), body, depth)
 
-    Args:
-        pattern: (M,) index below 16 into the jitter pattern of each hit.
+
+def _normals(caster: SceneCaster, answer: RayAnswer, directions: Float) -> Float:
+    normal = np.empty((len(directions), 3), dtype=np.float32)
+    kernels.surface_normals(
+        len(directions), answer.body, answer.face, answer.u, answer.v, directions, len(caster.first_face),
+        caster.first_face, len(caster.flat), caster.normals, caster.flat, normal,
+    )  # fmt: skip
+    return normal
+
+
+def _shade(
+    caster: SceneCaster, appearance: Appearance, pixels: NDArray[np.int64], offsets: Float, directions: Float,
+    origin: Float, answer: RayAnswer, surface: _Surface, radiance: Float,
+) -> None:  # fmt: skip
+    """Write the radiance of pixels (n,), each the mean of the samples (s, 2) px around its centre, n * s rays."""
+    count, samples = len(pixels), len(offsets)
+    height, width = surface.body.shape
+    normal = surface.normal if samples == 1 else _normals(caster, answer, directions)
+    albedo = albedo_at(caster, answer, appearance)
+    lamps = appearance.lighting.table()
+    received = np.empty((count * samples, len(lamps) + 1), dtype=np.float32)
+    kernels.light_at(
+        count, samples, pixels, offsets, height, width, len(lamps) + 1, surface.body, surface.normal, answer.body,
+        normal, surface.light, received,
+    )  # fmt: skip
+    ambient = np.array([appearance.lighting.sky, appearance.lighting.ground], dtype=np.float32)
+    materials = appearance.materials
+    material = np.column_stack([materials.specular, materials.shininess, materials.metalness]).astype(np.float32)
+    background = np.ascontiguousarray(appearance.background, dtype=np.float32)
+    kernels.shade_samples(
+        count, samples, pixels, height * width, origin, directions, answer.body, answer.depth, normal, albedo,
+        received, len(lamps), lamps, ambient, len(material), material, background, radiance,
+    )  # fmt: skip
+
+
+def albedo_at(caster: SceneCaster, answer: RayAnswer, appearance: Appearance) -> Float:
+    """Albedo (N, 3) in 0.01..0.97 of what rays meet; of no meaning where they miss."""
+    paints, textures = appearance.paints, appearance.textures
+    texture_of = np.array([-1 if paint.texture is None else paint.texture for paint in paints], dtype=np.int64)
+    own = np.array([paint.keeps_own for paint in paints], dtype=np.uint8) & caster.has_colors
+    scale = np.array([paint.pixels_per_mm for paint in paints], dtype=np.float32)
+    shift = np.array([paint.offsets for paint in paints], dtype=np.float32)
+    tint = np.array([paint.tints for paint in paints], dtype=np.float32)
+    albedo = np.empty((len(answer.body), 3), dtype=np.float32)
+    kernels.albedo_at(
+        len(albedo), answer.body, answer.face, answer.u, answer.v, len(paints), caster.first_face,
+        len(caster.flat), caster.local, caster.side, caster.colors,
+        texture_of, own, scale, shift, tint, len(textures), textures.shape[1], textures, albedo,
+    )  # fmt: skip
+    return albedo
+
+
+def light_received(
+    caster: SceneCaster, camera: Camera, directions: Float, body: NDArray[np.int32], depth: Float, normal: Float,
+    lighting: Lighting,
+) -> Float:  # fmt: skip
+    """Whether each lamp, and the surroundings, reach the cells of a picture: (h, w, lamps + 1) of 0 or 1.
+
+    A cell is every second pixel of every second row. `directions` (H * W, 3) are those of the camera's rays.
     """
-    offsets = _ball_pattern(PATTERN**2)
-    received = np.empty((len(hits.ray), len(lighting.lamps) + 1), dtype=np.float32)
-    for index, lamp in enumerate(lighting.lamps):
-        target = lamp.position + lamp.radius * offsets[(pattern + 5 * index) % len(offsets)]
-        received[:, index] = caster.is_lit(hits, target - hits.position)
-    # Normal plus a point of the unit sphere: a direction distributed like the cosine.
-    around = hits.normal + 0.999 * _sphere_pattern(PATTERN**2)[pattern]
-    around *= OCCLUSION_REACH_MM / np.maximum(lengths(around), 1e-6)
-    received[:, -1] = caster.is_lit(hits, around)
-    return received
+    rows, columns = (camera.height + 1) // 2, (camera.width + 1) // 2
+    origin = np.linalg.inv(camera.T_cam_world)[:3, 3].astype(np.float32)
+    lamps = np.ascontiguousarray(lighting.table()[:, :4])
+    cell = np.empty(rows * columns, dtype=np.int64)
+    start = np.empty((rows * columns, 3), dtype=np.float32)
+    target = np.empty((len(lamps) + 1, rows * columns, 3), dtype=np.float32)
+    count = kernels.light_queries(
+        camera.height, camera.width, origin, directions, body, depth, normal, len(lamps), lamps,
+        _sphere_pattern(PATTERN**2), _ball_pattern(PATTERN**2), SHADOW_OFFSET_MM, OCCLUSION_REACH_MM, cell, start,
+        target,
+    )  # fmt: skip
+    received = np.zeros((rows * columns, len(lamps) + 1), dtype=np.float32)
+    for index in range(len(lamps) + 1):
+        received[cell[:count], index] = caster.is_clear(start[:count], target[index, :count])
+    return received.reshape(rows, columns, -1)
 
 
-def shade(
-    hits: SceneHits, view: Float, albedo: Float, materials: Materials, lighting: Lighting, received: Float
-) -> Float:
-    """Radiance (M, 3) of hits towards the camera.
-
-    Args:
-        view: (M, 3) unit vectors from the hits to the camera. albedo: (M, 3). received: from `light_received`.
-    """
-    metal = materials.metalness[hits.body][:, None]
-    shininess = materials.shininess[hits.body]
-    up = (0.5 + 0.5 * hits.normal[:, 2:]).astype(np.float32)
-    ambient = (lighting.ground + up * (lighting.sky - lighting.ground)) * (0.25 + 0.75 * received[:, -1:])
-    diffuse, gloss = ambient, np.zeros_like(albedo)
-    mirrored = 2 * np.einsum("ij,ij->i", hits.normal, view)[:, None] * hits.normal - view
-    # Surroundings in the mirror direction, brighter at grazing angles (Schlick).
-    sharp_up = np.clip(0.5 + 1.5 * mirrored[:, 2:], 0, 1)
-    facing = np.clip(np.einsum("ij,ij->i", hits.normal, view), 0, 1)
-    grazing = np.square(np.square(1 - facing)) * (1 - facing)
-    fresnel = materials.specular[hits.body] * (0.3 + 0.7 * grazing)
-    gloss += (fresnel * (0.3 + 0.7 * received[:, -1]))[:, None] * (
-        lighting.ground + sharp_up * (lighting.sky - lighting.ground)
-    )
-    for index, lamp in enumerate(lighting.lamps):
-        to_lamp = lamp.position - hits.position
-        to_lamp /= lengths(to_lamp)
-        cosine = np.maximum(np.einsum("ij,ij->i", hits.normal, to_lamp), 0) * received[:, index]
-        diffuse = diffuse + cosine[:, None] * lamp.color
-        half = to_lamp + view
-        half /= np.maximum(lengths(half), 1e-6)
-        peak = np.maximum(np.einsum("ij,ij->i", hits.normal, half), 0) ** shininess
-        strength = materials.specular[hits.body] * (0.2 + 0.05 * shininess) * peak * received[:, index] * (cosine > 0)
-        gloss += strength[:, None] * lamp.color
-    tint = 1 - metal + metal * albedo
-    return np.asarray(albedo * diffuse * (1 - 0.7 * metal) + gloss * tint, dtype=np.float32)
+def smooth_light(received: Float, body: NDArray[np.int32], normal: Float) -> Float:
+    """Average cells (h, w, C) over 4 x 4 of the same body (H, W) and like orientation (H, W, 3)."""
+    received = np.ascontiguousarray(received, dtype=np.float32)
+    smooth = np.empty_like(received)
+    kernels.smooth_light(*body.shape, received.shape[-1], body, normal, received, smooth)
+    return smooth
 
 
-def smooth_received(received: Float, body: NDArray[np.int32], normal: Float) -> Float:
-    """Average (H, W, C) over 4 x 4 neighbours of the same body (H, W) and like orientation (H, W, 3)."""
-    height, width = body.shape
-    planes = np.concatenate([np.moveaxis(received, -1, 0), np.moveaxis(normal, -1, 0)])  # fast to shift as planes
-    padded = np.pad(planes, [(0, 0), (2, 2), (2, 2)], mode="edge")
-    padded_body = np.pad(body, 2, mode="edge")
-    count = received.shape[-1]
-    x, y, z = planes[count:]
-    total, weight = np.zeros_like(planes[:count]), np.zeros(body.shape, dtype=np.float32)
-    for dy in range(PATTERN):
-        for dx in range(PATTERN):
-            window = (slice(dy, dy + height), slice(dx, dx + width))
-            shifted = padded[(slice(None), *window)]
-            near = padded_body[window] == body
-            near &= shifted[count] * x + shifted[count + 1] * y + shifted[count + 2] * z > 0.9
-            weight += near
-            for channel in range(count):
-                total[channel] += near * shifted[channel]
-    total /= np.maximum(weight, 1)
-    return np.moveaxis(total, 0, -1)
-
-
-def edges(body: NDArray[np.int32], normal: Float, depth: Float) -> NDArray[np.bool_]:
-    """Pixels (H, W) beside a change of body, orientation or depth: those worth more than one sample."""
-    result = np.zeros(body.shape, dtype=bool)
-    for axis in (0, 1):
-        near, far = [slice(None)] * 2, [slice(None)] * 2
-        near[axis], far[axis] = slice(1, None), slice(None, -1)
-        a, b = tuple(near), tuple(far)
-        change = body[a] != body[b]
-        change |= np.einsum("ijk,ijk->ij", normal[a], normal[b]) < 0.85
-        change |= np.abs(depth[a] - depth[b]) > 0.02 * np.maximum(depth[a], 1.0)
-        result[a] |= change
-        result[b] |= change
-    return result
-
-
-def pixel_pattern(width: int, height: int) -> NDArray[np.int64]:
-    """Jitter index (height * width,) of every pixel: all 16 in every 4 x 4 block."""
-    rows, columns = np.divmod(np.arange(height * width), width)
-    return np.asarray((rows % PATTERN) * PATTERN + columns % PATTERN)
+def edges(body: NDArray[np.int32], normal: Float, depth: Float) -> NDArray[np.int64]:
+    """Indices of the pixels beside a change of body, orientation or depth: those worth more than one sample."""
+    chosen, is_edge = np.empty(body.size, dtype=np.int64), np.empty(body.shape, dtype=np.uint8)
+    count = kernels.find_edges(*body.shape, body, normal, depth, chosen, is_edge)
+    return chosen[:count]
 
 
 def subpixel_rays(camera: Camera, chosen: NDArray[np.int64]) -> tuple[Float, Float]:
     """Rays (4 n, 3) of four samples in each of the chosen pixels (n,), those of one pixel in a row."""
     rows, columns = np.divmod(chosen, camera.width)
-    uv = np.stack([columns, rows], axis=1)[:, None] + SUBSAMPLES
+    uv = np.stack([columns, rows], axis=1).astype(np.float32)[:, None] + SUBSAMPLES
     return camera_rays(camera.K, camera.T_cam_world, uv.reshape(-1, 2))
 
 
@@ -207,5 +254,8 @@ def _ball_pattern(count: int) -> Float:
 
 
 def blur(image: Float, sigma_px: float) -> Float:
-    """Gaussian blur; nothing happens below 0.2 px."""
-    return image if sigma_px < 0.2 else np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px))
+    """Gaussian blur, cut off at 2.5 sigma; nothing happens below 0.2 px."""
+    if sigma_px < 0.2:
+        return image
+    size = 2 * int(np.ceil(2.5 * sigma_px)) + 1
+    return np.asarray(cv2.GaussianBlur(image, (size, size), sigma_px))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from pose_models.geometry.transforms import from_rotation_translation, random_ro
 from pose_models.meshes.mesh import Mesh
 from pose_models.meshes.shapes import box, cylinder, ellipsoid, merged
 from pose_models.render.scene import Body, Shape
-from pose_models.synthesis.appearance import Kind
+from pose_models.synthesis.appearance import Kind, Subject
 from pose_models.synthesis.config import SceneSettings
-from pose_models.synthesis.physics import settle
 
 Array = NDArray[np.float64]
 FLOOR_HALF_MM = 4000.0
@@ -47,47 +46,67 @@ class Arrangement:
         self.kinds.append(kind)
         self.obj_ids.append(obj_id)
 
+    @property
+    def subjects(self) -> list[Subject]:
+        """What painters need to know of the bodies."""
+        colored = [body.shape.colors is not None for body in self.bodies]
+        return [Subject(*parts) for parts in zip(self.kinds, self.obj_ids, colored, strict=True)]
+
 
 @dataclasses.dataclass(frozen=True)
-class View:
-    """A camera: K (3, 3), T_cam_world (4, 4) mm."""
+class BinPlan:
+    """What is dropped into a bin of inner size (2,) mm, in this order, and how high the bin's walls are."""
 
-    K: Array
-    T_cam_world: Array
+    shapes: list[Shape]
+    pieces: list[list[Mesh]]
+    kinds: list[Kind]
+    obj_ids: list[int | None]
+    size_mm: tuple[float, float]
+    wall_height_mm: float
 
 
-def settled_bin(models: Mapping[int, Model], settings: SceneSettings, rng: np.random.Generator) -> Arrangement:
-    """Parts and foreign shapes in a bin, as physics left them; what fell out of the bin is left away."""
-    size = tuple(float(v) for v in rng.uniform(*settings.bin_size_mm, 2))
-    arrangement = Arrangement(half_size_mm=(size[0] / 2, size[1] / 2))
+def plan_bin(models: Mapping[int, Model], settings: SceneSettings, rng: np.random.Generator) -> BinPlan:
+    """Draw parts, foreign shapes and a bin."""
+    size = rng.uniform(*settings.bin_size_mm, 2)
+    wall_height = float(rng.uniform(*settings.wall_height_mm))
     chosen: list[tuple[Shape, list[Mesh], Kind, int | None]] = []
-    for part_id in _draw_ids(models, settings, rng):
+    for part_id in draw_ids(models, settings, rng):
         chosen.append((models[part_id].shape, models[part_id].pieces, "part", part_id))
     for _ in range(rng.integers(settings.distractors[0], settings.distractors[1] + 1)):
         mesh = distractor(rng)
         chosen.append((Shape(mesh), [mesh], "distractor", None))
-    order = rng.permutation(len(chosen))
-    chosen = [chosen[index] for index in order]
-    poses = settle([pieces for _, pieces, _, _ in chosen], (size[0], size[1]), rng)
-    for (shape, _, kind, obj_id), T in zip(chosen, poses, strict=True):
-        if (np.abs(T[:2, 3]) < np.array(size) / 2).all() and T[2, 3] > 0:
+    shapes, pieces, kinds, obj_ids = zip(*(chosen[index] for index in rng.permutation(len(chosen))), strict=True)
+    return BinPlan(
+        list(shapes), list(pieces), list(kinds), list(obj_ids), (float(size[0]), float(size[1])), wall_height
+    )
+
+
+def filled_bin(plan: BinPlan, poses: Sequence[Array]) -> Arrangement:
+    """Parts and foreign shapes in their bin as physics left them (`physics.settle`); what fell out is left away."""
+    arrangement = Arrangement(half_size_mm=(plan.size_mm[0] / 2, plan.size_mm[1] / 2))
+    for shape, kind, obj_id, T in zip(plan.shapes, plan.kinds, plan.obj_ids, poses, strict=True):
+        if (np.abs(T[:2, 3]) < np.array(plan.size_mm) / 2).all() and T[2, 3] > 0:
             arrangement.add(shape, T, kind, obj_id)
-    _add_bin(arrangement, float(rng.uniform(*settings.wall_height_mm)))
+    _add_bin(arrangement, plan.wall_height_mm)
     return arrangement
 
 
-def _draw_ids(models: Mapping[int, Model], settings: SceneSettings, rng: np.random.Generator) -> list[int]:
-    """Object ids of a scene's parts: all objects equally often, in random order."""
+def draw_ids(models: Mapping[int, Model], settings: SceneSettings, rng: np.random.Generator) -> list[int]:
+    """Object ids of a scene's parts: all objects equally often, in random order, each at most once more than others."""
     count = int(rng.integers(settings.instances[0], settings.instances[1] + 1))
     ids = sorted(models)
     rounds = [rng.permutation(ids) for _ in range(-(-count // len(ids)))]
     return [int(obj_id) for obj_id in np.concatenate(rounds)[:count]]
 
 
+def square(half_mm: float) -> Shape:
+    """A square in the plane z = 0 that faces up, about the origin."""
+    corners = half_mm * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    return Shape(Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]])))
+
+
 def _add_bin(arrangement: Arrangement, height: float) -> None:
-    far = FLOOR_HALF_MM
-    corners = np.array([[-far, -far, 0], [far, -far, 0], [far, far, 0], [-far, far, 0]])
-    arrangement.add(Shape(Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))), np.eye(4), "floor")
+    arrangement.add(square(FLOOR_HALF_MM), np.eye(4), "floor")
     x, y = arrangement.half_size_mm
     boxes = []
     for sign in (-1, 1):
@@ -106,7 +125,7 @@ def floating_parts(
     """
     arrangement = Arrangement()
     placed: list[tuple[Array, float]] = []
-    for obj_id in _draw_ids(models, settings, rng):
+    for obj_id in draw_ids(models, settings, rng):
         model = models[obj_id]
         T = _free_pose(model.diameter_mm, settings, focal_px, placed, rng)
         if T is not None:
@@ -150,12 +169,10 @@ def _free_pose(
 
 def _add_backdrop(arrangement: Arrangement, depth_mm: float, rng: np.random.Generator) -> None:
     """A large tilted plane behind everything, so that parts cast shadows on something."""
-    far = 20 * depth_mm
-    corners = np.array([[-far, -far, 0], [far, -far, 0], [far, far, 0], [-far, far, 0]])
     tilt, turn = rng.uniform(0, 0.9), rng.uniform(0, 2 * np.pi)
     z = np.array([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), -np.cos(tilt)])
     T = from_rotation_translation(_frame_of(z), [0, 0, depth_mm * rng.uniform(1.1, 1.6)])
-    arrangement.add(Shape(Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))), T, "floor")
+    arrangement.add(square(20 * depth_mm), T, "floor")
 
 
 def _frame_of(z: Array) -> Array:
@@ -166,10 +183,13 @@ def _frame_of(z: Array) -> Array:
 
 
 def intrinsics(K_sensor: Array, settings: SceneSettings, rng: np.random.Generator) -> Array:
-    """Intrinsics of a picture: the sensor's focal lengths, scaled, the principal point in the picture's middle."""
-    scale = rng.uniform(*settings.focal_scale)
+    """Intrinsics of a picture: the sensor's focal lengths, scaled, the principal point in the picture's middle.
+
+    Both are scaled alike, but for the look `cosypose`, whose recording draws them one by one.
+    """
+    scale = rng.uniform(*settings.focal_scale, 2 if settings.look == "cosypose" else 1)
     K = np.eye(3)
-    K[0, 0], K[1, 1] = K_sensor[0, 0] * scale, K_sensor[1, 1] * scale
+    K[0, 0], K[1, 1] = K_sensor[0, 0] * scale[0], K_sensor[1, 1] * scale[-1]
     K[:2, 2] = (settings.width - 1) / 2, (settings.height - 1) / 2
     return K
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ Array = NDArray[np.float64]
 
 UNIT_MM = 100.0  # MuJoCo's length unit here: its contact defaults suit things of about one unit
 STEP_S = 0.006
+FALL_STEP_S = 1 / 240
+SETTLING_GRAVITY = 12.0  # units/s^2; slower than real, for larger steps: only the rest counts
 LONGEST_S = 6.0
 REST_SPEED = 0.05  # units/s and rad/s below which everything lies still
 CONTACT = 'friction="0.6 0.01 0.001" solref="0.012 1" solimp="0.95 0.99 0.001"'
@@ -32,16 +35,38 @@ def settle(pieces: Sequence[Sequence[Mesh]], bin_size_mm: tuple[float, float], r
     """
     import mujoco
 
-    model = mujoco.MjModel.from_xml_string(_world_xml(pieces, bin_size_mm))
+    model = mujoco.MjModel.from_xml_string(_world_xml(pieces, bin_size_mm, STEP_S, SETTLING_GRAVITY))
     data = mujoco.MjData(model)
-    start = _start_poses(pieces, bin_size_mm, rng)
-    data.qpos[:] = start.reshape(-1)
+    data.qpos[:] = _start_poses(pieces, bin_size_mm, rng).reshape(-1)
     for step in range(int(LONGEST_S / STEP_S)):
         mujoco.mj_step(model, data)
         if step % 20 == 19 and step * STEP_S > 0.5 and np.abs(data.qvel).max() < REST_SPEED:
             break
-    R, t = data.xmat[1:].reshape(-1, 3, 3), data.xpos[1:] * UNIT_MM
-    return list(from_rotation_translation(R, t))
+    return _poses(data)
+
+
+def fall(pieces: Sequence[Sequence[Mesh]], T_world_obj: Sequence[Array], seconds: float) -> list[Array]:
+    """Let bodies fall under real gravity on the floor z = 0 for a time; they may still move at its end.
+
+    Args:
+        pieces: as for `settle`. T_world_obj: (4, 4) mm of each body at the start.
+
+    Returns:
+        T_world_obj (4, 4) mm of each body after that time.
+    """
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(_world_xml(pieces, None, FALL_STEP_S, 9800 / UNIT_MM))
+    data = mujoco.MjData(model)
+    rows = [np.concatenate([T[:3, 3] / UNIT_MM, _quaternion(T[:3, :3])]) for T in T_world_obj]
+    data.qpos[:] = np.concatenate(rows)
+    mujoco.mj_step(model, data, round(seconds / FALL_STEP_S))
+    return _poses(data)
+
+
+def _poses(data: Any) -> list[Array]:
+    """T_world_obj (4, 4) mm of all bodies but the world."""
+    return list(from_rotation_translation(data.xmat[1:].reshape(-1, 3, 3), data.xpos[1:] * UNIT_MM))
 
 
 def _start_poses(pieces: Sequence[Sequence[Mesh]], bin_size_mm: tuple[float, float], rng: np.random.Generator) -> Array:
@@ -68,8 +93,10 @@ def _quaternion(R: Array) -> Array:
     return np.asarray(Rotation.from_matrix(R).as_quat())[[3, 0, 1, 2]]
 
 
-def _world_xml(pieces: Sequence[Sequence[Mesh]], bin_size_mm: tuple[float, float]) -> str:
-    """The MuJoCo model: floor, four walls, one free body per part."""
+def _world_xml(
+    pieces: Sequence[Sequence[Mesh]], bin_size_mm: tuple[float, float] | None, step_s: float, gravity: float
+) -> str:
+    """The MuJoCo model: floor, four walls where there is a bin, one free body per part."""
     assets, bodies = [], []
     names: dict[int, str] = {}
     for body in pieces:
@@ -81,16 +108,16 @@ def _world_xml(pieces: Sequence[Sequence[Mesh]], bin_size_mm: tuple[float, float
                 assets.append(f'<mesh name="{names[id(piece)]}" vertex="{numbers}"/>')
             geoms.append(f'<geom type="mesh" mesh="{names[id(piece)]}" density="1" {CONTACT}/>')
         bodies.append(f"<body><freejoint/>{''.join(geoms)}</body>")
-    x, y = (size / UNIT_MM / 2 for size in bin_size_mm)
     walls = [f'<geom type="plane" size="9 9 1" {CONTACT}/>']
-    for axis, distance in ((0, x), (0, -x), (1, y), (1, -y)):
+    sizes = [] if bin_size_mm is None else [(axis, size / UNIT_MM / 2) for axis, size in enumerate(bin_size_mm)]
+    for axis, distance in [(axis, sign * half) for axis, half in sizes for sign in (1, -1)]:
         position = [0.0, 0.0, 0.0]
         position[axis] = distance
         inward = [0.0, 0.0, 0.0]
         inward[axis] = -np.sign(distance)
         where = f'pos="{position[0]} {position[1]} {position[2]}" zaxis="{inward[0]} {inward[1]} {inward[2]}"'
         walls.append(f'<geom type="plane" size="9 9 1" {where} {CONTACT}/>')
-    option = f'<option timestep="{STEP_S}" gravity="0 0 -12" integrator="implicitfast" cone="pyramidal"/>'
+    option = f'<option timestep="{step_s}" gravity="0 0 {-gravity}" integrator="implicitfast" cone="pyramidal"/>'
     return (
         f"<mujoco>{option}<asset>{''.join(assets)}</asset>"
         f"<worldbody>{''.join(walls)}{''.join(bodies)}</worldbody></mujoco>"

@@ -1,50 +1,63 @@
-"""One synthetic scene folder: arrange, look, shade, annotate, write.
+"""The images of one synthetic scene folder: arrange, look, shade, annotate, write.
 
 Every image draws from its own generator, seeded by dataset seed, look, scene number and image number: any image can be
-made again alone, and the number of images changes none of them.
+made again alone, in any process, and the number of images changes none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models.datasets.bop_writer import InstanceRecord, SceneWriter
+from pose_models.datasets.bop_writer import ImageEntry, InstanceRecord, write_image
 from pose_models.files import InputError, read_json
-from pose_models.geometry.cameras import project
-from pose_models.geometry.transforms import apply, from_rotation_translation, random_rotation
+from pose_models.geometry.transforms import from_rotation_translation, random_rotation
 from pose_models.meshes.bounds import diameter
 from pose_models.meshes.mesh import Mesh, load_mesh
-from pose_models.program import progress
+from pose_models.render.rasterize import Window, rasterize
 from pose_models.render.raycast import RayCaster
-from pose_models.render.scene import Body, Float, SceneCaster, SceneHits, Shape, camera_rays, lengths
-from pose_models.render.shading import (
-    Camera,
-    PixelLight,
-    edges,
-    light_received,
-    pixel_pattern,
-    shade,
-    smooth_received,
-    subpixel_rays,
-)
+from pose_models.render.scene import Body, Float, SceneCaster, Shape
+from pose_models.render.shading import Camera, render
 from pose_models.render.visibility import DepthPatch, box_of_mask
-from pose_models.synthesis.appearance import Appearance, TextureBank, draw_appearance
+from pose_models.synthesis.appearance import draw_appearance
 from pose_models.synthesis.arrangement import (
     Arrangement,
     Model,
     camera_above,
+    filled_bin,
     floating_parts,
     intrinsics,
-    settled_bin,
+    plan_bin,
 )
+from pose_models.synthesis.bank import ImageBank
 from pose_models.synthesis.config import SceneSettings
-from pose_models.synthesis.sensor import expose, measure_depth
+from pose_models.synthesis.physics import settle
+from pose_models.synthesis.recording import draw_recording
+from pose_models.synthesis.sensor import expose, jpeg_quality, measure_depth
 
-LOOK_NUMBERS = {"train": 1, "test": 2, "random": 3}
+LOOK_NUMBERS = {"train": 1, "test": 2, "random": 3, "cosypose": 4}
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that the images of a scene folder are a function of, apart from the files it names.
+
+    models, collision, textures, backgrounds: folders, the last two None for procedural images. camera: camera.json.
+    """
+
+    models: Path
+    collision: Path | None
+    camera: Path
+    settings: SceneSettings
+    seed: int
+    scene_number: int
+    textures: Path | None = None
+    backgrounds: Path | None = None
 
 
 def load_models(folder: str | Path, collision_folder: str | Path | None = None) -> dict[int, Model]:
@@ -95,106 +108,83 @@ def sensor_intrinsics(camera_file: str | Path) -> NDArray[np.float64]:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
-def write_scene(
-    folder: Path,
-    models: Mapping[int, Model],
-    K_sensor: NDArray[np.float64],
-    settings: SceneSettings,
-    seed: int,
-    scene_number: int,
-    images: int,
-) -> None:
-    """Make `images` images and their annotation in a new folder (wrap it in `files.atomic_path`)."""
-    start = [seed, LOOK_NUMBERS[settings.look], scene_number]
-    bank = TextureBank(settings.look, np.random.default_rng([*start, 0]))
-    casters = {obj_id: RayCaster(model.mesh) for obj_id, model in models.items()}
-    writer = SceneWriter(folder)
-    arrangement, caster = Arrangement(), None
-    for im_id in progress(range(images), f"scene {scene_number}"):
-        group, first = divmod(im_id, settings.images_per_arrangement)
-        rng = np.random.default_rng([*start, 1, im_id])
-        K = intrinsics(K_sensor, settings, rng)
-        if settings.settled and (first == 0 or caster is None):
-            arrangement = settled_bin(models, settings, np.random.default_rng([*start, 2, group]))
-            caster = SceneCaster(arrangement.bodies)
-        if settings.settled:
-            T_cam_world = camera_above(arrangement, settings, rng)
-        else:
-            arrangement, T_cam_world = _turned(floating_parts(models, settings, K[0, 0], rng), rng)
-            caster = SceneCaster(arrangement.bodies)
-        assert caster is not None  # made with the first image
+class SceneMaker:
+    """Makes the images of a recipe, in any order; keeps what they share."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, settings = recipe, recipe.settings
+        self._start = [recipe.seed, LOOK_NUMBERS[settings.look], recipe.scene_number]
+        self.models = load_models(recipe.models, recipe.collision)
+        self._K_sensor = sensor_intrinsics(recipe.camera)
+        self._bank = ImageBank(settings.look, self._rng(0), recipe.textures, recipe.backgrounds)
+        self._casters = {obj_id: RayCaster(model.mesh) for obj_id, model in self.models.items()}
+        self._bin: tuple[int, Arrangement, SceneCaster] | None = None
+
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng([*self._start, *stream])
+
+    def group(self, im_id: int) -> int:
+        """Images of one group share their arrangement."""
+        return im_id // self.recipe.settings.images_per_arrangement
+
+    def settle(self, group: int) -> list[Array]:
+        """T_world_obj (4, 4) mm of all that is dropped into the bin of a group."""
+        rng = self._rng(2, group)
+        plan = plan_bin(self.models, self.recipe.settings, rng)
+        return settle(plan.pieces, plan.size_mm, rng)
+
+    def write(self, folder: Path, im_id: int, poses: Sequence[Array] | None = None) -> ImageEntry:
+        """Make one image and write its files into a folder that a `SceneWriter` has made.
+
+        Args:
+            poses: what `settle` gives for the image's group; None to let it be found here.
+        """
+        settings, rng = self.recipe.settings, self._rng(1, im_id)
+        K = intrinsics(self._K_sensor, settings, rng)
+        arrangement, caster, T_cam_world = self._scene(im_id, K, poses, rng)
         camera = Camera(K, T_cam_world, settings.width, settings.height)
         # Under the test look a bin keeps its colours and lamps; otherwise every image has its own.
-        paint_rng = np.random.default_rng([*start, 3, group]) if settings.look == "test" else rng
-        appearance = draw_appearance(arrangement.kinds, arrangement.obj_ids, settings, bank, paint_rng)
-        radiance, body, depth = render(caster, camera, appearance)
-        writer.add(
+        paint_rng = self._rng(3, self.group(im_id)) if settings.look == "test" else rng
+        picture = render(caster, camera, draw_appearance(arrangement.subjects, settings, self._bank, paint_rng))
+        pixels = settings.width * settings.height
+        noise, depth_noise = self._bank.normals(3 * pixels, rng), self._bank.normals(pixels, rng)
+        return write_image(
+            folder,
             im_id,
-            expose(radiance, settings.look, rng),
-            measure_depth(depth, settings.depth_noise_mm, settings.depth_scale, rng),
+            expose(picture.radiance, settings.look, rng, noise),
+            measure_depth(picture.depth, settings.depth_noise_mm, settings.depth_scale, depth_noise),
             K,
             settings.depth_scale,
-            annotate(arrangement, camera, body, depth, casters),
-            T_cam_world if settings.settled else None,
+            annotate(arrangement, camera, picture.body, picture.depth, self._casters),
+            None if settings.layout == "floating" else T_cam_world,
+            jpeg_quality(settings.look, rng),
         )
-    writer.close()
+
+    def _scene(
+        self, im_id: int, K: Array, poses: Sequence[Array] | None, rng: np.random.Generator
+    ) -> tuple[Arrangement, SceneCaster, Array]:
+        """Arrangement, its ray caster and T_cam_world of an image."""
+        settings = self.recipe.settings
+        if settings.layout == "room":
+            return draw_recording(self.models, settings, K, rng)
+        if settings.layout == "floating":
+            arrangement, T_cam_world = _turned(floating_parts(self.models, settings, K[0, 0], rng), rng)
+            return arrangement, SceneCaster(arrangement.bodies), T_cam_world
+        group = self.group(im_id)
+        if self._bin is None or self._bin[0] != group:
+            plan = plan_bin(self.models, settings, self._rng(2, group))
+            arrangement = filled_bin(plan, self.settle(group) if poses is None else poses)
+            self._bin = group, arrangement, SceneCaster(arrangement.bodies)
+        _, arrangement, caster = self._bin
+        return arrangement, caster, camera_above(arrangement, settings, rng)
 
 
-def _turned(arrangement: Arrangement, rng: np.random.Generator) -> tuple[Arrangement, NDArray[np.float64]]:
+def _turned(arrangement: Arrangement, rng: np.random.Generator) -> tuple[Arrangement, Array]:
     """Turn bodies given in the camera frame into a world whose up direction is anywhere, for the lighting."""
     R = random_rotation(rng)
     T_world_cam = from_rotation_translation(R, np.zeros(3))
     arrangement.bodies = [Body(body.shape, T_world_cam @ body.T_world_obj) for body in arrangement.bodies]
     return arrangement, from_rotation_translation(R.T, np.zeros(3))
-
-
-def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> tuple[Float, NDArray[np.int32], Float]:
-    """One picture of a scene.
-
-    Returns:
-        Linear radiance (H, W, 3), anti-aliased at edges; body (H, W) int32 seen at each pixel's centre, -1 where
-        nothing is; depth (H, W) float32 mm there, 0 where nothing is.
-    """
-    height, width = camera.height, camera.width
-    origins, directions = camera_rays(camera.K, camera.T_cam_world, size=(width, height))
-    hits = caster.cast(origins, directions)
-    body = np.full(height * width, -1, dtype=np.int32)
-    depth = np.zeros(height * width, dtype=np.float32)
-    normal = np.zeros((height * width, 3), dtype=np.float32)
-    body[hits.ray], depth[hits.ray], normal[hits.ray] = hits.body, hits.depth, hits.normal
-    received = np.zeros((height * width, len(appearance.lighting.lamps) + 1), dtype=np.float32)
-    pattern = pixel_pattern(width, height)[hits.ray]
-    received[hits.ray] = light_received(caster, hits, appearance.lighting, pattern)
-    image_body, image_normal = body.reshape(height, width), normal.reshape(height, width, 3)
-    smooth = smooth_received(received.reshape(height, width, -1), image_body, image_normal)
-    pixels = PixelLight(image_body, image_normal, smooth)
-    radiance = appearance.background.reshape(-1, 3).copy()
-    radiance[hits.ray] = _shade(caster, hits, directions, appearance, smooth.reshape(received.shape)[hits.ray])
-    chosen = np.flatnonzero(edges(image_body, image_normal, depth.reshape(height, width)))
-    radiance[chosen] = _edge_radiance(caster, camera, appearance, chosen, pixels)
-    return radiance.reshape(height, width, 3), image_body, depth.reshape(height, width)
-
-
-def _shade(caster: SceneCaster, hits: SceneHits, directions: Float, appearance: Appearance, received: Float) -> Float:
-    view = -directions[hits.ray]
-    view /= lengths(view)
-    albedo = appearance.albedo(caster, hits)
-    return shade(hits, view, albedo, appearance.materials, appearance.lighting, received)
-
-
-def _edge_radiance(
-    caster: SceneCaster, camera: Camera, appearance: Appearance, chosen: NDArray[np.int64], pixels: PixelLight
-) -> Float:
-    """Radiance (n, 3) of the chosen pixels, the mean of four samples each."""
-    origins, directions = subpixel_rays(camera, chosen)
-    hits = caster.cast(origins, directions)
-    received, known = pixels.at_samples(hits, chosen)
-    rest = hits.select(~known)
-    pattern = (pixel_pattern(camera.width, camera.height)[chosen][rest.ray // 4] + 5 * (rest.ray % 4)) % 16
-    received[~known] = light_received(caster, rest, appearance.lighting, pattern)
-    samples = appearance.background.reshape(-1, 3)[chosen.repeat(4)]
-    samples[hits.ray] = _shade(caster, hits, directions, appearance, received)
-    return np.asarray(samples.reshape(-1, 4, 3).mean(axis=1))
 
 
 def annotate(
@@ -207,44 +197,49 @@ def annotate(
     """Poses, masks and visibility of the parts that reach into the picture.
 
     The visible mask is what the renderer saw (exact instance ids at pixel centres), not a depth comparison. Silhouettes
-    are cast on a canvas three times the image, its counts and boxes follow bop.md 2.1.
+    are drawn on a canvas three times the image, its counts and boxes follow bop.md 2.1.
     """
     records = []
     for index, obj_id in enumerate(arrangement.obj_ids):
         if obj_id is None:
             continue
         T_cam_obj = camera.T_cam_world @ arrangement.bodies[index].T_world_obj
-        visible = body == index
-        patch = large_patch(casters[obj_id], camera, T_cam_obj)
-        alone = patch.paste(camera.width, camera.height) > 0
-        inside = alone | visible  # two casts may differ by a pixel at the outline
-        if not inside.any():
-            continue
-        count_all = int((patch.depth > 0).sum() + (inside & ~alone).sum())
-        count_visible = int(visible.sum())
-        info = {
-            "bbox_obj": box_of_mask(patch.depth > 0, patch.x, patch.y) if count_visible else [-1, -1, -1, -1],
-            "bbox_visib": box_of_mask(visible),
-            "px_count_all": count_all,
-            "px_count_valid": int((depth[inside] > 0).sum()),
-            "px_count_visib": count_visible,
-            "visib_fract": count_visible / count_all,
-        }
-        records.append(InstanceRecord(obj_id, T_cam_obj, info, inside, visible))
+        window = Window.large_canvas(camera.width, camera.height)
+        patch = rasterize(casters[obj_id].mesh, camera.K, T_cam_obj[:3, :3], T_cam_obj[:3, 3], window, 0.0)
+        record = _record(obj_id, T_cam_obj, patch, index, body, depth)
+        if record is not None:
+            records.append(record)
     return records
 
 
-def large_patch(caster: RayCaster, camera: Camera, T_cam_obj: NDArray[np.float64]) -> DepthPatch:
-    """Depth of one object alone, in its box on a canvas three times the image (image in the middle, BOP's canvas)."""
-    points = apply(T_cam_obj, caster.mesh.vertices)
-    low = np.array([-camera.width, -camera.height])
-    high = 2 * np.array([camera.width, camera.height])
-    if (points[:, 2] > 1.0).all():
-        uv = project(points, camera.K)
-        low = np.maximum(np.floor(uv.min(axis=0)).astype(int), low)
-        high = np.minimum(np.ceil(uv.max(axis=0)).astype(int) + 1, high)
-    x, y = int(low[0]), int(low[1])
-    width, height = (int(size) for size in np.maximum(high - low, 1))
-    K = camera.K.copy()
-    K[:2, 2] -= x, y
-    return DepthPatch(caster.cast(K, T_cam_obj, width, height).depth, x, y)
+def _record(
+    obj_id: int, T_cam_obj: Array, patch: DepthPatch, index: int, body: NDArray[np.int32], depth: Float
+) -> InstanceRecord | None:
+    """The record of one part whose silhouette alone is `patch`; None if nothing of it reaches into the picture."""
+    height, width = body.shape
+    h, w = patch.depth.shape
+    # Rays and triangles may differ by a pixel at the outline, so one more pixel all around is looked at.
+    left, top = max(patch.x - 1, 0), max(patch.y - 1, 0)
+    right, bottom = min(patch.x + w + 1, width), min(patch.y + h + 1, height)
+    if left >= right or top >= bottom:
+        return None
+    here = (slice(top, bottom), slice(left, right))
+    near = np.pad(patch.depth > 0, 1)
+    alone = near[top - patch.y + 1 : bottom - patch.y + 1, left - patch.x + 1 : right - patch.x + 1]
+    visible = body[here] == index
+    inside = alone | visible
+    if not inside.any():
+        return None
+    count_all = int(np.count_nonzero(near) + np.count_nonzero(inside & ~alone))
+    count_visible = int(np.count_nonzero(visible))
+    info = {
+        "bbox_obj": box_of_mask(near, patch.x - 1, patch.y - 1) if count_visible else [-1, -1, -1, -1],
+        "bbox_visib": box_of_mask(visible, left, top) if count_visible else [-1, -1, -1, -1],
+        "px_count_all": count_all,
+        "px_count_valid": int(np.count_nonzero(inside & (depth[here] > 0))),
+        "px_count_visib": count_visible,
+        "visib_fract": count_visible / count_all,
+    }
+    masks = np.zeros((2, height, width), dtype=bool)
+    masks[0][here], masks[1][here] = inside, visible
+    return InstanceRecord(obj_id, T_cam_obj, info, masks[0], masks[1])

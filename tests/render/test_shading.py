@@ -1,114 +1,216 @@
-"""Shading: Lambert's law, shadows, soft shadows, anti-aliasing where it belongs."""
+"""Shading: Lambert's law, highlights, shadows, soft shadows, anti-aliasing; compiled loops against plain numpy."""
 
 import numpy as np
 import pytest
 
-from pose_models.geometry.transforms import from_rotation_translation
-from pose_models.meshes.shapes import box, ellipsoid
-from pose_models.render.scene import Body, SceneCaster, SceneHits, Shape
+from pose_models.geometry.transforms import from_rotation_translation, invert, random_rotation
+from pose_models.meshes.mesh import Mesh
+from pose_models.meshes.shapes import box, cylinder, ellipsoid
+from pose_models.render.scene import Body, SceneCaster, Shape, camera_rays
 from pose_models.render.shading import (
+    Appearance,
     Camera,
     Lamp,
     Lighting,
     Materials,
-    PixelLight,
+    Paint,
+    albedo_at,
     edges,
     light_received,
-    pixel_pattern,
-    shade,
-    smooth_received,
+    render,
+    smooth_light,
     subpixel_rays,
 )
+from tests.render import shading_twin as twin
 
 BLACK = np.zeros(3, dtype=np.float32)
 WHITE = np.ones(3, dtype=np.float32)
+DOWN = np.diag([1.0, -1.0, -1.0])  # a camera that looks along -z
 
 
-def _hits(normals):
-    count = len(normals)
-    zeros = np.zeros(count, dtype=np.int64)
-    points = np.zeros((count, 3), dtype=np.float32)
-    normals = np.asarray(normals, dtype=np.float32)
-    return SceneHits(np.arange(count), zeros.astype(np.int32), zeros, zeros.astype(np.float32), points, points, normals)
+def _plain(value):
+    return Paint(np.full((6, 3), value, dtype=np.float32))
 
 
-def _materials(specular=0.0, shininess=20.0, metalness=0.0):
-    return Materials(*(np.array([value], dtype=np.float32) for value in (specular, shininess, metalness)))
+def _materials(count, specular=0.0, shininess=20.0, metalness=0.0):
+    return Materials(*(np.full(count, value, dtype=np.float32) for value in (specular, shininess, metalness)))
 
 
-def test_brightness_follows_the_cosine_to_the_lamp():
-    angles = np.radians([0, 30, 60, 89, 120])
-    normals = np.stack([np.sin(angles), np.zeros(5), np.cos(angles)], axis=1)
-    lighting = Lighting([Lamp(np.float32([0, 0, 1e6]), WHITE, 0.0)], BLACK, BLACK)
-    view = np.tile(np.float32([0, 0, 1]), (5, 1))
-    albedo = np.full((5, 3), 0.5, dtype=np.float32)
-    radiance = shade(_hits(normals), view, albedo, _materials(), lighting, np.ones((5, 2), np.float32))
-    expected = 0.5 * np.maximum(np.cos(angles), 0)
-    np.testing.assert_allclose(radiance, np.repeat(expected[:, None], 3, axis=1), atol=1e-6)
+def _above(height, width, rows, focal=None):
+    """A camera `height` mm above the origin that looks straight down."""
+    focal = focal or 1.5 * width
+    K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (rows - 1) / 2], [0, 0, 1.0]])
+    return Camera(K, invert(from_rotation_translation(DOWN, [0, 0, height])), width, rows)
+
+
+def _appearance(camera, paints, materials, lighting, textures=None):
+    textures = np.ones((1, 2, 2, 3), np.float32) if textures is None else textures
+    background = np.zeros((camera.height, camera.width, 3), np.float32)
+    return Appearance(paints, textures, materials, lighting, background)
+
+
+def _plate(R=None, size=4000.0):
+    return Body(Shape(box([size, size, 2])), from_rotation_translation(np.eye(3) if R is None else R, [0, 0, -1]))
+
+
+def _look(bodies, lighting, camera, albedo=0.5, **material):
+    paints = [_plain(albedo) for _ in bodies]
+    return render(
+        SceneCaster(bodies), camera, _appearance(camera, paints, _materials(len(bodies), **material), lighting)
+    )
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 60, 85])
+def test_brightness_follows_the_cosine_to_the_lamp(degrees):
+    angle = np.radians(degrees)
+    lamp = Lamp(np.float32([1e5 * np.sin(angle), 0, 1e5 * np.cos(angle)]), WHITE, 0.0)
+    picture = _look([_plate()], Lighting([lamp], BLACK, BLACK), _above(500, 16, 12))
+    np.testing.assert_allclose(picture.radiance, 0.5 * np.cos(angle), rtol=0.01, atol=1e-4)
 
 
 def test_shadow_leaves_the_surroundings_light_only():
-    lighting = Lighting([Lamp(np.float32([0, 0, 1e6]), WHITE, 0.0)], 0.4 * WHITE, 0.2 * WHITE)
-    args = (_hits([[0, 0, 1]]), np.float32([[0, 0, 1]]), np.ones((1, 3), np.float32), _materials(), lighting)
-    assert shade(*args, np.float32([[0, 1]]))[0, 0] == pytest.approx(0.4)
-    assert shade(*args, np.float32([[1, 1]]))[0, 0] == pytest.approx(1.4)
-    assert shade(*args, np.float32([[0, 0]]))[0, 0] == pytest.approx(0.1)  # a quarter when fully enclosed
+    roof = Body(Shape(box([900, 900, 2])), from_rotation_translation(np.eye(3), [0, 0, 600]))
+    lamp = Lamp(np.float32([0, 0, 5000]), WHITE, 0.0)
+    lighting = Lighting([lamp], 0.4 * WHITE, 0.2 * WHITE)
+    camera = _above(500, 16, 12)
+    lit = _look([_plate()], lighting, camera, 0.9).radiance[6, 8]
+    dark = _look([_plate(), roof], lighting, camera, 0.9).radiance[6, 8]
+    np.testing.assert_allclose(lit, 0.9 * 1.4, rtol=0.01)
+    np.testing.assert_allclose(dark, 0.9 * 0.4, rtol=0.01)
 
 
 def test_highlight_lies_where_the_lamp_is_mirrored():
-    angles = np.radians([-40, -20, 0, 20, 40])
-    view = np.stack([np.sin(angles), np.zeros(5), np.cos(angles)], axis=1).astype(np.float32)
-    lamp = Lamp(np.float32([-1e6 * np.tan(np.radians(20)), 0, 1e6]), WHITE, 0.0)
-    arguments = (_hits(np.tile([0, 0, 1], (5, 1))), view, np.zeros((5, 3), np.float32), _materials(0.5, 60.0))
-    radiance = shade(*arguments, Lighting([lamp], BLACK, BLACK), np.ones((5, 2), np.float32))
-    assert radiance[:, 0].argmax() == 3
-    assert radiance[3, 0] > 10 * radiance[1, 0]
+    camera = _above(500, 81, 61)
+    lamp = Lamp(np.float32([200, 0, 500]), WHITE, 0.0)  # mirrored at x = 100
+    image = _look([_plate()], Lighting([lamp], BLACK, BLACK), camera, 0.01, specular=0.5, shininess=60.0).radiance
+    row, column = np.unravel_index(image[..., 0].argmax(), image.shape[:2])
+    assert abs(row - 30) <= 1
+    assert column == pytest.approx(40 + 100 / 500 * camera.K[0, 0], abs=3)  # the plate's colour has its peak elsewhere
 
 
 def test_lamp_of_some_size_gives_a_soft_shadow_edge():
-    floor = Body(Shape(box([2000, 2000, 2])), from_rotation_translation(np.eye(3), [0, 0, -1]))
-    wall = Body(Shape(box([500, 500, 2])), from_rotation_translation(np.eye(3), [250, 0, 100]))
-    caster = SceneCaster([floor, wall])
-    x = np.linspace(-60, 60, 400)
-    origins = np.stack([x, np.zeros(400), np.full(400, 20.0)], axis=1).astype(np.float32)
-    hits = caster.cast(origins, np.tile(np.float32([0, 0, -1]), (400, 1)))
-    for radius, width in ((0.0, 2.0), (60.0, 40.0)):
-        lighting = Lighting([Lamp(np.float32([0, 0, 300]), WHITE, radius)], BLACK, BLACK)
-        share = np.mean([light_received(caster, hits, lighting, np.full(400, i))[:, 0] for i in range(16)], axis=0)
-        assert share[x < -40].min() == 1
-        assert share[x > 40].max() == 0
-        partly = (share > 0.01) & (share < 0.99)
-        assert (np.ptp(x[partly]) if partly.any() else 0.0) == pytest.approx(width, abs=width)
-        assert partly.any() == (radius > 0)
+    wall = Body(Shape(box([500, 900, 2])), from_rotation_translation(np.eye(3), [250, 0, 600]))
+    camera = _above(500, 161, 61)
+    widths = {}
+    for radius in (0.0, 300.0):
+        lamp = Lamp(np.float32([0, 0, 1800]), WHITE, radius)
+        row = _look([_plate(), wall], Lighting([lamp], BLACK, BLACK), camera, 0.9).radiance[30, :, 0]
+        row = row / row.max()
+        assert row[:8].min() > 0.95
+        assert row[-8:].max() == 0
+        widths[radius] = int(((row > 0.05) & (row < 0.9)).sum())
+    assert widths[0.0] <= 12  # light is averaged over 8 pixels
+    assert widths[300.0] > 2 * widths[0.0]
 
 
-def test_smoothing_stays_within_a_body_and_within_an_orientation():
-    body = np.zeros((16, 16), dtype=np.int32)
-    body[:, 8:] = 1
-    normal = np.zeros((16, 16, 3), dtype=np.float32)
+def test_ambient_occlusion_darkens_a_concave_corner():
+    wall = Body(Shape(box([200, 800, 400])), from_rotation_translation(np.eye(3), [100, 0, 200]))
+    camera = _above(900, 161, 61)
+    row = _look([_plate(), wall], Lighting([], WHITE, WHITE), camera, 0.9).radiance[30, :, 0]
+    assert row[2] == pytest.approx(0.9, rel=0.02)
+    assert 0.5 * 0.9 < row[77] < 0.85 * 0.9  # about half of what is around is hidden; a quarter stays in any case
+
+
+@pytest.fixture
+def scene():
+    """Bodies of all kinds of paint in a turned world, with their pictures' parts."""
+    rng = np.random.default_rng(0)
+    meshes = [box([60, 40, 30]), cylinder([40, 40, 70], 0.5), ellipsoid([50, 50, 80])]
+    colors = rng.integers(0, 256, (len(meshes[1].vertices), 3), dtype=np.uint8)
+    meshes[1] = Mesh(meshes[1].vertices, meshes[1].faces, colors)
+    places = [(-20, 5, 420), (25, -10, 450), (10, 20, 520)]
+    T_cam_world = from_rotation_translation(random_rotation(rng), [50, -80, 300])
+    T_cam_obj = [from_rotation_translation(random_rotation(rng), place) for place in places]
+    caster = SceneCaster([Body(Shape(m), invert(T_cam_world) @ T) for m, T in zip(meshes, T_cam_obj, strict=True)])
+    K = np.array([[300.0, 0, 49.5], [0, 310.0, 39.5], [0, 0, 1]])
+    camera = Camera(K, T_cam_world, 100, 80)
+    f4 = np.float32
+    paints = [
+        Paint(rng.uniform(0.2, 1.4, (6, 3)).astype(f4), 1, 1.7, rng.uniform(0, 16, (6, 2)).astype(f4)),
+        Paint(np.ones((6, 3), f4), keeps_own=True),
+        Paint(rng.uniform(0, 1, (6, 3)).astype(f4)),
+    ]
+    textures = rng.random((3, 16, 16, 3), dtype=f4)
+    lamps = [Lamp((invert(T_cam_world) @ [*place, 1])[:3].astype(f4), rng.random(3, dtype=f4), 10.0)
+             for place in [(-300, -500, 0), (400, -200, 300)]]  # fmt: skip
+    lighting = Lighting(lamps, f4([0.3, 0.4, 0.5]), f4([0.2, 0.1, 0.1]))
+    materials = Materials(f4([0.5, 0.3, 0.8]), f4([8, 60, 30]), f4([0.0, 0.6, 0.3]))
+    return caster, camera, Appearance(paints, textures, materials, lighting, rng.random((80, 100, 3), dtype=f4))
+
+
+def test_albedo_is_that_of_plain_numpy(scene):
+    caster, camera, appearance = scene
+    rays = camera_rays(camera.K, camera.T_cam_world, size=(camera.width, camera.height))
+    hits = caster.cast(*rays)
+    assert len(np.unique(hits.body)) == 3
+    found = albedo_at(caster, caster.query(*rays), appearance)[hits.ray]
+    np.testing.assert_allclose(found, twin.albedo(caster, hits, appearance.paints, appearance.textures), atol=2e-3)
+
+
+def test_radiance_away_from_edges_is_that_of_plain_numpy(scene):
+    caster, camera, appearance = scene
+    picture = render(caster, camera, appearance)
+    origins, directions = camera_rays(camera.K, camera.T_cam_world, size=(camera.width, camera.height))
+    hits = caster.cast(origins, directions)
+    body, depth = picture.body, picture.depth
+    normal = np.zeros((camera.height, camera.width, 3), np.float32)
+    normal.reshape(-1, 3)[hits.ray] = hits.normal
+    raw = light_received(caster, camera, directions, body, depth, normal, appearance.lighting)
+    smooth = twin.smooth_light(raw, body, normal)
+    # Pixels of even row and column are cells: their light is not interpolated.
+    is_cell = np.zeros(body.shape, dtype=bool)
+    is_cell[::2, ::2] = True
+    chosen = (is_cell & ~twin.edges(body, normal, depth)).ravel()[hits.ray]
+    view = -directions[hits.ray] / np.linalg.norm(directions[hits.ray], axis=1, keepdims=True)
+    albedo = twin.albedo(caster, hits, appearance.paints, appearance.textures)
+    received = smooth.reshape(-1, smooth.shape[-1])[(hits.ray // 100 // 2) * 50 + hits.ray % 100 // 2]
+    expected = twin.radiance(
+        hits.position, hits.normal, view, albedo, hits.body, appearance.materials, appearance.lighting, received
+    )
+    assert chosen.sum() > 200
+    np.testing.assert_allclose(picture.radiance.reshape(-1, 3)[hits.ray][chosen], expected[chosen], atol=3e-3)
+    far = (body < 0) & ~twin.edges(body, normal, depth)
+    np.testing.assert_array_equal(picture.radiance[far], appearance.background[far])
+
+
+def test_smoothing_and_edges_are_those_of_plain_numpy(scene):
+    caster, camera, appearance = scene
+    picture = render(caster, camera, appearance)
+    rng = np.random.default_rng(1)
+    normal = rng.standard_normal((80, 100, 3)).astype(np.float32) * 0.2 + np.float32([0, 0, 1])
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    received = rng.integers(0, 2, (40, 50, 3)).astype(np.float32)
+    smooth = smooth_light(received, picture.body, normal)
+    np.testing.assert_allclose(smooth, twin.smooth_light(received, picture.body, normal), atol=1e-6)
+    expected = np.flatnonzero(twin.edges(picture.body, normal, picture.depth))
+    np.testing.assert_array_equal(edges(picture.body, normal, picture.depth), expected)
+
+
+def test_edge_pixels_approach_full_supersampling(scene):
+    """Silhouettes are the mean of their samples: nearer to 8 x 8 supersampling than pixel centres alone."""
+    caster, camera, appearance = scene
+    flat = Appearance(
+        [_plain(0.9)] * 3, appearance.textures, _materials(3), Lighting([], WHITE, WHITE), 0 * appearance.background
+    )
+    picture = render(caster, camera, flat)
+    u, v = np.meshgrid((np.arange(800) + 0.5) / 8 - 0.5, (np.arange(640) + 0.5) / 8 - 0.5)
+    uv = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float32)
+    seen = caster.query(*camera_rays(camera.K, camera.T_cam_world, uv)).body >= 0
+    cover = seen.reshape(80, 8, 100, 8).mean(axis=(1, 3))
+    outline = (cover > 0) & (cover < 1)
+    ours = np.clip(picture.radiance[..., 0] / 0.9, 0, 1)
+    assert np.abs(ours - cover)[outline].mean() < 0.6 * np.abs((picture.body >= 0) - cover)[outline].mean()
+
+
+def test_light_does_not_cross_to_another_body_or_orientation():
+    body = np.zeros((32, 32), dtype=np.int32)
+    body[:, 16:] = 1
+    normal = np.zeros((32, 32, 3), dtype=np.float32)
     normal[..., 2] = 1
-    normal[8:] = [1, 0, 0]
+    normal[16:] = [1, 0, 0]
     received = np.zeros((16, 16, 1), dtype=np.float32)
     received[:8, 8:] = 1
-    np.testing.assert_array_equal(smooth_received(received, body, normal), received)
-
-
-def test_smoothing_averages_the_whole_pattern():
-    pattern = pixel_pattern(16, 16).reshape(16, 16, 1).astype(np.float32)
-    flat = np.zeros((16, 16, 3), dtype=np.float32)
-    flat[..., 2] = 1
-    smooth = smooth_received(pattern, np.zeros((16, 16), np.int32), flat)
-    np.testing.assert_allclose(smooth[4:-4, 4:-4], 7.5)
-
-
-def test_edges_are_found_on_both_sides_of_a_change_only():
-    body = np.zeros((6, 8), dtype=np.int32)
-    body[:, 4:] = 1
-    normal = np.zeros((6, 8, 3), dtype=np.float32)
-    normal[..., 2] = 1
-    found = edges(body, normal, np.full((6, 8), 100.0, np.float32))
-    np.testing.assert_array_equal(np.flatnonzero(found.all(axis=0)), [3, 4])
-    assert found.sum() == 12
+    np.testing.assert_array_equal(smooth_light(received, body, normal), received)
 
 
 def test_subpixel_rays_surround_the_pixel_centre():
@@ -121,31 +223,10 @@ def test_subpixel_rays_surround_the_pixel_centre():
     np.testing.assert_allclose(np.abs(uv - uv.mean(axis=1, keepdims=True)), 0.25, atol=1e-4)
 
 
-def test_samples_at_an_edge_take_the_light_of_their_own_side():
-    body = np.zeros((4, 4), dtype=np.int32)
-    body[:, 2:] = 1
-    body[:, 3] = 2
-    normal = np.zeros((4, 4, 3), dtype=np.float32)
-    normal[..., 2] = 1
-    pixels = PixelLight(body, normal, np.arange(16, dtype=np.float32).reshape(4, 4, 1))
-    hits = _hits(np.tile([0, 0, 1.0], (4, 1)))  # the four samples of one pixel, all on body 0
-    received, known = pixels.at_samples(hits, np.array([4 * 1 + 2]))  # pixel (2, 1) itself shows body 1
-    # Samples to the left (first and third) find body 0 in pixel (1, 1); those to the right find body 2 only.
-    np.testing.assert_array_equal(known, [True, False, True, False])
-    np.testing.assert_array_equal(received[:, 0], [5, 0, 5, 0])
-    received, known = pixels.at_samples(hits, np.array([4 * 1 + 1]))
-    assert known.all()
-    np.testing.assert_array_equal(received[:, 0], 5)
-
-
-def test_ambient_occlusion_darkens_a_concave_corner():
-    floor = Body(Shape(box([400, 400, 2])), from_rotation_translation(np.eye(3), [0, 0, -1]))
-    wall = Body(Shape(box([2, 400, 200])), from_rotation_translation(np.eye(3), [0, 0, 100]))
-    ball = Body(Shape(ellipsoid([10, 10, 10])), from_rotation_translation(np.eye(3), [0, 150, 200]))
-    caster = SceneCaster([floor, wall, ball])
-    origins = np.repeat(np.float32([[3, 0, 50], [150, 0, 50]]), 16, axis=0)
-    hits = caster.cast(origins, np.tile(np.float32([0, 0, -1]), (32, 1)))
-    received = light_received(caster, hits, Lighting([], BLACK, BLACK), np.tile(np.arange(16), 2))
-    near, far = received[:16, 0].mean(), received[16:, 0].mean()
-    assert far == 1
-    assert 0.3 <= near <= 0.7
+def test_a_view_of_nothing_is_background():
+    camera = _above(500, 20, 15)
+    behind = Body(Shape(box([10, 10, 10])), from_rotation_translation(np.eye(3), [0, 0, 900]))
+    picture = _look([behind], Lighting([], WHITE, WHITE), camera)
+    assert (picture.body == -1).all()
+    assert not picture.radiance.any()
+    assert not picture.depth.any()

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from pose_models.synthesis.config import PRESETS, SceneSettings
-from pose_models.synthesis.scenes import load_models, sensor_intrinsics, write_scene
+from pose_models.synthesis.scenes import Recipe
+from pose_models.synthesis.shards import write_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO_KEYS = {"px_count_all", "px_count_valid", "px_count_visib", "visib_fract", "bbox_obj", "bbox_visib"}
-SPLITS = ("train_synt/000000", "test/000001", "train_random/000002")
+SPLITS = ("train_synt/000000", "test/000001", "train_random/000002", "train_cosypose/000003")
 
 
 def _run(program, *arguments):
@@ -34,10 +35,10 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("bop") / "demo"
     _run("make_demo_models", "--out", root)
     sizes = {"width": 320, "height": 240, "instances": (5, 6), "images_per_arrangement": 2}
-    models, K = load_models(root / "models", root / "models_collision"), sensor_intrinsics(root / "camera.json")
-    for number, (look, name) in enumerate(zip(("train", "test", "random"), SPLITS, strict=True)):
+    for number, (look, name) in enumerate(zip(("train", "test", "random", "cosypose"), SPLITS, strict=True)):
         settings = SceneSettings.model_validate({**PRESETS[look], **sizes})
-        write_scene(root / name, models, K, settings, seed=0, scene_number=number, images=3)
+        folders = (root / "models", root / "models_collision", root / "camera.json")
+        write_scene(root / name, Recipe(*folders, settings, seed=0, scene_number=number), images=3)
     _run("write_targets", "--dataset", root, "--split", "test")
     return root
 
@@ -114,14 +115,16 @@ def test_files_of_a_scene_are_those_of_its_annotation(root, name):
         *("rgb", "depth", "mask", "mask_visib"),
         *("scene_camera.json", "scene_gt.json", "scene_gt_info.json"),
     }
+    suffix = "png" if name == SPLITS[1] else "jpg"
     images = {f"{int(key):06d}.png" for key in cameras}
+    pictures = {f"{int(key):06d}.{suffix}" for key in cameras}
     masks = {f"{int(key):06d}_{gt_id:06d}.png" for key in truth for gt_id in range(len(truth[key]))}
-    for folder, names in (("rgb", images), ("depth", images), ("mask", masks), ("mask_visib", masks)):
+    for folder, names in (("rgb", pictures), ("depth", images), ("mask", masks), ("mask_visib", masks)):
         assert {p.name for p in (scene / folder).iterdir()} == names
     for key, entry in cameras.items():
         assert len(entry["cam_K"]) == 9
         assert entry["depth_scale"] == 0.1
-        rgb, depth = _png(scene / "rgb" / f"{int(key):06d}.png"), _png(scene / "depth" / f"{int(key):06d}.png")
+        rgb, depth = _png(scene / "rgb" / f"{int(key):06d}.{suffix}"), _png(scene / "depth" / f"{int(key):06d}.png")
         assert (rgb.dtype, rgb.shape) == (np.uint8, (240, 320, 3))
         assert (depth.dtype, depth.shape) == (np.uint16, (240, 320))
         assert ("cam_R_w2c" in entry) == ("cam_t_w2c" in entry) == (name != SPLITS[2])

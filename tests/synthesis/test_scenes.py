@@ -14,7 +14,8 @@ from pose_models.meshes.mesh import load_mesh
 from pose_models.meshes.shapes import box, merged
 from pose_models.settings import validate
 from pose_models.synthesis.config import PRESETS, SceneSettings
-from pose_models.synthesis.scenes import load_models, sensor_intrinsics, split_components, write_scene
+from pose_models.synthesis.scenes import Recipe, load_models, sensor_intrinsics, split_components
+from pose_models.synthesis.shards import write_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"width": 160, "height": 120, "instances": [3, 4], "images_per_arrangement": 2}
@@ -25,10 +26,13 @@ def _settings(look, **changes):
 
 
 def _write(demo_folder, out, look, images=3, seed=0, scene=1, **changes):
-    models = load_models(demo_folder / "models", demo_folder / "models_collision")
-    K = sensor_intrinsics(demo_folder / "camera.json")
-    write_scene(out, models, K, _settings(look, **changes), seed, scene, images)
+    folders = (demo_folder / "models", demo_folder / "models_collision", demo_folder / "camera.json")
+    write_scene(out, Recipe(*folders, _settings(look, **changes), seed, scene), images)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def _picture(files):
+    return next(content for name, content in files.items() if name.startswith("rgb/000000"))
 
 
 @pytest.mark.parametrize("look", PRESETS)
@@ -37,7 +41,7 @@ def test_same_seed_gives_the_same_bytes(demo_folder, tmp_path, look):
     assert first == _write(demo_folder, tmp_path / "b", look)
     for change in ({"seed": 1}, {"scene": 2}):
         other = _write(demo_folder, tmp_path / f"c{change}", look, images=1, **change)
-        assert other["rgb/000000.png"] != first["rgb/000000.png"]
+        assert other["depth/000000.png"] != first["depth/000000.png"]
 
 
 @pytest.mark.parametrize("look", ["train", "random"])
@@ -50,7 +54,7 @@ def test_images_do_not_depend_on_how_many_are_made(demo_folder, tmp_path, look):
 
 
 def test_looks_differ(demo_folder, tmp_path):
-    pictures = [_write(demo_folder, tmp_path / look, look, images=1)["rgb/000000.png"] for look in PRESETS]
+    pictures = [_picture(_write(demo_folder, tmp_path / look, look, images=1)) for look in PRESETS]
     assert len(set(pictures)) == len(PRESETS)
 
 
