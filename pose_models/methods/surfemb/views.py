@@ -59,7 +59,7 @@ def key_picture(item: Inspected, shown: Posed | None) -> Floats:
 
 def pose_picture(item: Inspected, shown: Posed | None) -> Floats:
     """Half the crop, plus a quarter of the object coordinates plus 0.25 where the object is."""
-    picture = item.crop / np.float32(510)
+    picture = np.asarray(item.crop / np.float32(510), dtype=np.float32)
     if shown is not None:
         picture[shown.mask] += 0.25 * shown.coordinates + 0.25
     return picture
