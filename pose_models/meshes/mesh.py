@@ -56,14 +56,14 @@ def load_mesh(path: str | Path, scale: float = 1.0, texture: bool = False) -> Me
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: mesh not found")
-    mesh = _read(path, texture)
+    mesh = read_mesh(path, texture)
     vertices = mesh.vertices * scale
     check_mesh(path, vertices, mesh.faces)
     return dataclasses.replace(mesh, vertices=vertices)
 
 
-def _read(path: Path, texture: bool) -> Mesh:
-    """The mesh as it stands in the file; PLY files of triangles need no mesh library."""
+def read_mesh(path: Path, texture: bool = False) -> Mesh:
+    """The mesh as it stands in the file, unchecked; PLY files of triangles need no mesh library."""
     if path.suffix.lower() == ".ply":
         try:
             ply = read_ply(path)

@@ -76,15 +76,20 @@ def render(inputs: ReportInputs) -> str:
         **_pictures(viewer, inputs, runs),
     }
     context["missing"] = _missing(inputs, runs, context)
-    environment = jinja2.Environment(
+    return environment().get_template("report.html.j2").render(context)
+
+
+def environment() -> jinja2.Environment:
+    """What all pages are rendered with: undefined names are errors, text is escaped, drawings are not."""
+    result = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": Markup, "seconds": seconds_text, "score": score_text}
-    return environment.get_template("report.html.j2").render(context)
+    result.filters |= {"svg": Markup, "seconds": seconds_text, "score": score_text}
+    return result
 
 
 def seconds_text(value: float) -> str:
