@@ -75,7 +75,7 @@ def _texture_coordinates(vertex: Columns, face: Columns, faces: NDArray[np.int64
 
 def _triangles(face: Columns) -> NDArray[np.int64]:
     for name in ("vertex_indices", "vertex_index"):
-        if name in face:
+        if name in face and len(face[name]):
             return face[name].astype(np.int64).reshape(len(face[name]), -1)
     return np.zeros((0, 3), dtype=np.int64)
 
