@@ -112,7 +112,7 @@ def _paint_random(subject: Subject, bank: ImageBank, rng: np.random.Generator) -
 def _paint_recording(subject: Subject, bank: ImageBank, rng: np.random.Generator) -> Paint:
     """Room and ground of a random texture each; models without colours of their own grey, a tenth of them textured."""
     if subject.kind in ("room", "floor"):
-        return _textured(bank, rng, (0.06, 0.6), recolor=False)
+        return _textured(bank, rng, (0.1, 0.8), recolor=False)
     if rng.random() < 0.1:
         return _textured(bank, rng, (0.6, 5.0), recolor=False)
     return _plain(np.full(3, rng.uniform(0.25, 0.6)))
