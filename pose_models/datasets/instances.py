@@ -96,6 +96,11 @@ class InstanceList(Sequence[InstanceRef]):
         other._chosen = self._chosen[np.asarray(numbers, dtype=np.int64)]
         return other
 
+    @property
+    def scene_numbers(self) -> NDArray[np.int64]:
+        """Position (N,) of each instance's scene in the list of scenes."""
+        return self._chosen[:, 0]
+
     def __len__(self) -> int:
         return len(self._chosen)
 

@@ -7,9 +7,9 @@ import torch
 
 from pose_models.methods.surfemb.config import NetworkSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
-from pose_models.methods.surfemb.keys import KeyNetwork
+from pose_models.methods.surfemb.keys import KeyNetwork, Sphere
 from pose_models.methods.surfemb.losses import correspondence_loss, mask_loss, sample_queries
-from pose_models.methods.surfemb.model import Sphere, SurfEmbModule
+from pose_models.methods.surfemb.model import SurfEmbModule
 from pose_models.methods.surfemb.network import QueryNetwork, rotate_four, rotate_four_back, select_object
 from pose_models.methods.surfemb.released import convert_state_dict
 from tests.golden.surfemb_vectors import formula_weight, vectors

@@ -11,8 +11,8 @@ from pose_models.methods.surfemb.config import InferSettings
 from pose_models.methods.surfemb.correlation import GROUP
 from pose_models.methods.surfemb.estimate import Surface, estimate_pose, refine, visible_points
 from pose_models.methods.surfemb.hypotheses import faces_camera, plausible_size, spread
+from pose_models.methods.surfemb.keys import Sphere
 from pose_models.methods.surfemb.maps import make_maps, sample_correspondences
-from pose_models.methods.surfemb.model import Sphere
 from pose_models.methods.surfemb.refine import Objective, make_objective, rotation_matrix
 from pose_models.methods.surfemb.scoring import score_poses, score_poses_torch
 from pose_models.render.raycast import RayCaster

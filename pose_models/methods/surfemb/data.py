@@ -23,7 +23,7 @@ from pose_models.images.crops import INTERPOLATIONS, Crop, draw_jitter
 from pose_models.meshes.mesh import Mesh
 from pose_models.meshes.sampling import AreaSampler
 from pose_models.methods.surfemb.config import CropSettings, SurfEmbSettings
-from pose_models.methods.surfemb.model import Sphere
+from pose_models.methods.surfemb.keys import Sphere
 from pose_models.render.raycast import Hits, RayCaster
 
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
@@ -43,6 +43,23 @@ def training_instances(scenes: Sequence[BopScene], object_ids: Sequence[int], se
 
     shifts = [0.5 if scene.path.parent.name == "train_pbr" else 0.0 for scene in scenes]
     return InstanceList(scenes, is_wanted, shifts)
+
+
+def balanced(kind: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of instances of several kinds (N,), every smaller kind repeated to about the size of the largest.
+
+    Real photographs beside rendered images: round(large / small) times each, so that about half of the samples are
+    real (surfemb.md section 3.1).
+    """
+    members = [np.flatnonzero(kind == value) for value in np.unique(kind)]
+    largest = max(len(positions) for positions in members)
+    return np.concatenate([np.tile(positions, round(largest / len(positions))) for positions in members])
+
+
+def _folders(scenes: Sequence[BopScene], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which folder (`train_pbr`, `train_real`, ...) each scene number is of, as integers."""
+    folders = sorted({scene.path.parent for scene in scenes})
+    return np.array([folders.index(scene.path.parent) for scene in scenes])[numbers]
 
 
 class CropSamples:
@@ -68,7 +85,8 @@ class CropSamples:
         order = np.random.default_rng([settings.train.seed, 0]).permutation(len(instances))
         held = min(settings.train.valid_items, len(instances) // 5)
         self.valid_instances = instances.taken(order[:held])
-        self.train_instances = instances.taken(np.sort(order[held:]))
+        rest = np.sort(order[held:])
+        self.train_instances = instances.taken(rest[balanced(_folders(scenes, instances.scene_numbers[rest]))])
         self._image = functools.lru_cache(maxsize=self._cache_size())(self._read_image)
         self._hull = functools.lru_cache(maxsize=200_000)(self._read_hull)
 
@@ -88,7 +106,7 @@ class CropSamples:
         return len(self.valid_instances)
 
     def sample(self, number: int) -> dict[str, Tensor]:
-        """Training sample; every instance is seen once before any is seen again."""
+        """Training sample; every instance is seen as often as `balanced` says before a new round begins."""
         epoch, position = divmod(number, len(self.train_instances))
         instance = self.train_instances[self._permutation(epoch)[position]]
         return self._make(instance, np.random.default_rng([self.settings.train.seed, 1, number]))

@@ -15,8 +15,8 @@ from torch import Tensor
 from pose_models.geometry.transforms import from_rotation_translation
 from pose_models.methods.surfemb.config import InferSettings
 from pose_models.methods.surfemb.hypotheses import faces_camera, plausible_size, pose_hypotheses, spread
+from pose_models.methods.surfemb.keys import Sphere
 from pose_models.methods.surfemb.maps import Maps, make_maps, sample_correspondences
-from pose_models.methods.surfemb.model import Sphere
 from pose_models.methods.surfemb.refine import LATTICE_SHIFT, make_objective, refine_pose
 from pose_models.methods.surfemb.scoring import score_poses
 from pose_models.render.raycast import RayCaster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -10,6 +11,14 @@ from torch import Tensor, nn
 from pose_models.methods.surfemb.config import NetworkSettings
 
 INNER_OMEGA = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sphere:
+    """Minimum bounding sphere of an object: center (3,) mm, radius mm. Networks see (x - center) / radius."""
+
+    center: tuple[float, float, float]
+    radius: float
 
 
 class SineLayer(nn.Module):

@@ -17,7 +17,7 @@ from torch.nn import functional
 from pose_models.geometry.cameras import resize_intrinsics
 from pose_models.methods.surfemb.correlation import GROUP, group_weights, log_sum_exp
 
-DRAWS_AT_ONCE = 4096
+DRAWS_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +113,11 @@ def sample_correspondences(maps: Maps, keys: Tensor, uniforms: Tensor) -> tuple[
         point, give the same index as the flat cumulative sum over all pairs, without its loss of small masses.
     """
     groups = maps.group_weights.shape[1]
-    mass = maps.group_weights.flatten().double()
-    cumulative = mass.cumsum(0)
+    mass = maps.group_weights.flatten()
+    cumulative = mass.cumsum(0, dtype=torch.float64)
     target = uniforms.flatten().double() * cumulative[-1]
     slot = torch.searchsorted(cumulative, target).clamp_(max=len(mass) - 1)
-    share = ((target - (cumulative[slot] - mass[slot])) / mass[slot].clamp_min(1e-300)).clamp_(0, 1)
+    share = ((target - (cumulative[slot] - mass[slot])) / mass[slot].double().clamp_min(1e-300)).clamp_(0, 1)
     cell, group = slot // groups, slot % groups
     padded = functional.pad(keys, (0, 0, 0, groups * GROUP - len(keys))).reshape(groups, GROUP, -1)
     size = torch.full((groups,), GROUP, device=keys.device)

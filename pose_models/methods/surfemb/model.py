@@ -6,7 +6,6 @@ are indexed by their position in the ascending list of object ids.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,21 +17,13 @@ from torch import Tensor, nn
 
 from pose_models.files import InputError
 from pose_models.methods.surfemb.config import SurfEmbSettings
-from pose_models.methods.surfemb.keys import KeyNetwork
+from pose_models.methods.surfemb.keys import KeyNetwork, Sphere
 from pose_models.methods.surfemb.losses import correspondence_loss, mask_loss, sample_queries
 from pose_models.methods.surfemb.network import QueryNetwork
 from pose_models.settings import validate
 from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
 
 FAMILY = "surfemb"
-
-
-@dataclasses.dataclass(frozen=True)
-class Sphere:
-    """Minimum bounding sphere of an object: center (3,) mm, radius mm. Networks see (x - center) / radius."""
-
-    center: tuple[float, float, float]
-    radius: float
 
 
 class SurfEmbModule(lightning.LightningModule):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pose_models.files import InputError
 from pose_models.methods.surfemb.config import NetworkSettings, SurfEmbSettings
-from pose_models.methods.surfemb.model import Sphere, SurfEmbModule
+from pose_models.methods.surfemb.keys import Sphere
+from pose_models.methods.surfemb.model import SurfEmbModule
 
 _RENAMES = (
     (r"cnn\.layer0\.0\.", "query_network.encoder.conv1."),

@@ -1,5 +1,8 @@
 """Training samples: reproducible, aligned with the picture, inside the surface's own frame."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from pose_models.files import InputError
 from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
-from pose_models.methods.surfemb.data import CropSamples, training_instances
+from pose_models.methods.surfemb.data import CropSamples, balanced, training_instances
 from pose_models.methods.surfemb.model import spheres_of
 from pose_models.settings import resolve
 
@@ -17,12 +20,13 @@ OVERRIDES = ["network.backbone=small", "crop.side=64", "crop.min_visib_px=50", "
              "loss.key_noise=0", "train.valid_items=2"]  # fmt: skip
 
 
-def _samples(root, stride=2, overrides=()):
+def _samples(root, stride=2, overrides=(), scenes=None):
     settings = resolve(SurfEmbSettings, [*OVERRIDES, *overrides])
     meshes = {i: load_mesh(root / "models" / f"obj_{i:06d}.ply") for i in (1, 2, 3)}
     bounds = [bounding_sphere(mesh.vertices) for mesh in meshes.values()]
     spheres = spheres_of(list(meshes), [c for c, _ in bounds], [r for _, r in bounds])
-    return CropSamples([BopScene(root / "train_synt" / "000000")], meshes, spheres, settings, stride)
+    scenes = scenes or [root / "train_synt" / "000000"]
+    return CropSamples([BopScene(path) for path in scenes], meshes, spheres, settings, stride)
 
 
 def test_a_sample_is_a_function_of_its_number(small):
@@ -75,3 +79,30 @@ def test_too_small_instances_are_left_out_and_none_at_all_is_an_error(small):
     assert not training_instances([BopScene(small / "train_synt" / "000000")], [1, 2, 3], settings.crop)
     with pytest.raises(InputError, match=r"lower crop\.min_visib_px"):
         _samples(small, overrides=["crop.min_visib_px=1000000"])
+
+
+def test_the_smaller_of_two_image_sets_is_repeated_to_about_the_size_of_the_larger():
+    kinds = np.array([0] * 10 + [1] * 4 + [2])
+    chosen = balanced(kinds)
+    assert np.bincount(kinds[chosen]).tolist() == [10, 8, 10]  # round(10 / 4) = 2
+    assert set(chosen.tolist()) == set(range(15))
+    assert balanced(np.zeros(5, dtype=int)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_real_images_are_mixed_with_rendered_ones_whose_intrinsics_are_shifted(small, tmp_path):
+    """Two folders of the same scene: one whole under train_pbr, one with a single image under train_real."""
+    scene = small / "train_synt" / "000000"
+    for folder in ("train_pbr", "train_real"):
+        shutil.copytree(scene, tmp_path / folder / "000000")
+    few = tmp_path / "train_real" / "000000"
+    for name in ("scene_gt.json", "scene_gt_info.json", "scene_camera.json"):
+        content = json.loads((few / name).read_text())
+        (few / name).write_text(json.dumps(dict(list(content.items())[:1])))
+    samples = _samples(small, scenes=[tmp_path / "train_pbr" / "000000", few], overrides=["train.valid_items=0"])
+    numbers = samples.train_instances.scene_numbers
+    rendered, real = (int((numbers == scene).sum()) for scene in (0, 1))
+    distinct = {(i.scene, i.im_id, i.gt_id) for i in samples.train_instances if i.scene == 1}
+    assert real == round(rendered / len(distinct)) * len(distinct)
+    assert real > len(distinct)
+    K = {i.scene: i.K for i in samples.train_instances if i.im_id in {im_id for _, im_id, _ in distinct}}
+    np.testing.assert_allclose(K[1] - K[0], [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]], atol=1e-12)

@@ -5,7 +5,8 @@ import torch
 
 from pose_models.files import InputError
 from pose_models.methods.surfemb.config import NetworkSettings, SurfEmbSettings
-from pose_models.methods.surfemb.model import Sphere, SurfEmbModule, load_model
+from pose_models.methods.surfemb.keys import Sphere
+from pose_models.methods.surfemb.model import SurfEmbModule, load_model
 from pose_models.methods.surfemb.released import read_released, rename
 from tests.methods.surfemb.conftest import run
 
