@@ -26,6 +26,7 @@ from pose_models.synthesis.photos_config import PhotosDescription
 
 NAME = r"[a-z0-9][a-z0-9_-]*"
 DEMO_OBJECTS = (1, 2, 3)
+DETECTION_FILES = r"\.json(?:\.gz)?|\.pkl|\.pth(?:\.tar)?|\.pt|\.npz"
 STAGE_FOLDERS = ("meshes", "surface", "synthetic", "detections", "comparisons", "logs", "benchmarks")
 Protocol = Literal["bop19", "bop24", "coco", "classic", "ycbv-auc", "silhouette"]
 
@@ -78,24 +79,41 @@ class SyntheticImages(Settings):
 
 class _Dataset(Settings):
     runs: tuple[str, ...] = Field(("surfemb",), description="methods to compare: names under `runs`")
-    detections: str = Field(
+    detections: str | None = Field(
         "simulated",
-        description="where boxes come from: `simulated` (jittered ground truth) or the path of a BOP COCO json",
+        description="where boxes come from: `simulated` (jittered ground truth), `default` (those that BOP gives out) "
+        "or a file or folder of a detector's results (formats: import_detections.py --help)",
     )
     protocols: tuple[Protocol, ...] = Field(
         ("bop19",), min_length=1, description="how estimates are scored; the first one gives <run>/scores.json"
     )
     seed: int = Field(0, ge=0, description="seed of everything random that is made for this dataset")
 
-    @property
-    def detection_source(self) -> str:
-        """Name of the detections file under results/<dataset>/detections/."""
-        return "simulated" if self.detections == "simulated" else Path(self.detections).stem
+    def detection_source(self, name: str) -> str:
+        """Name of the detections file under results/<name>/detections/: `simulated`, `default`, or the given file's.
+
+        Raises:
+            InputError: BOP gives out no detections of this dataset.
+        """
+        if self.detections == "default" and catalogue_entry(name).default_detections is None:
+            raise InputError(
+                f"datasets.{name}.detections: BOP gives out no default detections of it; choose `simulated` or name "
+                "a file"
+            )
+        return re.sub(rf"({DETECTION_FILES})$", "", Path(self.detections or "simulated").name)
 
     @model_validator(mode="after")
     def _detections_are_known(self) -> _Dataset:
-        if self.detections != "simulated" and not re.fullmatch(rf"{NAME}\.json", Path(self.detections).name.lower()):
-            raise ValueError(f"detections: '{self.detections}' is neither 'simulated' nor the path of a .json file")
+        if self.detections in (None, "simulated", "default"):
+            return self
+        file = re.fullmatch(rf"({NAME})({DETECTION_FILES})?", Path(self.detections).name.lower())
+        if file is None:
+            raise ValueError(
+                f"detections: '{self.detections}' is neither 'simulated' nor 'default' nor a file or folder of a "
+                "detector's results"
+            )
+        if file[1] in ("simulated", "default"):
+            raise ValueError(f"detections: '{self.detections}': give the file another name, {file[1]} is taken")
         return self
 
 
@@ -159,10 +177,20 @@ class CatalogueDataset(_Dataset):
     scenes: str | None = Field(
         None, description="only these training scenes are unpacked and trained on, such as 0-4; null: all"
     )
+    detections: str | None = Field(
+        None,
+        description="where boxes come from, as above; null: `default` where BOP gives some out, else `simulated`",
+    )
     parts: tuple[str, ...] | None = Field(
         None, description="what `snakemake data/<name>` fetches; null: what inference and training need"
     )
     synthetic: SyntheticImages = Field(SyntheticImages(), description="training images, where `train` is []")
+
+    def detection_source(self, name: str) -> str:
+        """As for other datasets; without a choice, what BOP gives out, or else boxes made from the ground truth."""
+        if self.detections is None:
+            return "simulated" if catalogue_entry(name).default_detections is None else "default"
+        return super().detection_source(name)
 
     def choice(self, name: str) -> Choice:
         """What of the dataset is used."""
@@ -251,6 +279,10 @@ class WorkflowSettings(Settings):
                 raise ValueError(f"runs.{name}.{error}") from None
         for name, dataset in self.datasets.items():
             _check_scene_settings(name, dataset)
+            try:
+                dataset.detection_source(name)
+            except InputError as error:
+                raise ValueError(str(error)) from None
             if isinstance(dataset, CatalogueDataset):
                 try:
                     dataset.choice(name).check()

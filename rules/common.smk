@@ -326,17 +326,24 @@ def train_folders(wildcards):
 
 def detection_source(wildcards):
     """Name of the dataset's source of detections."""
-    return SETTINGS.dataset(wildcards.dataset).detection_source
+    return SETTINGS.dataset(wildcards.dataset).detection_source(wildcards.dataset)
 
 
 def given_detections(wildcards):
-    """The detections file that the user gave."""
+    """The detector's results: those that BOP gives out, or what the user gave."""
+    if detection_source(wildcards) == "default":
+        return f"data/bop_extra/default_detections/{wildcards.dataset}.json"
     return SETTINGS.dataset(wildcards.dataset).detections
 
 
 def detections(wildcards):
     """The dataset's detections."""
-    return f"results/{wildcards.dataset}/detections/{SETTINGS.dataset(wildcards.dataset).detection_source}.json"
+    return f"results/{wildcards.dataset}/detections/{detection_source(wildcards)}.json"
+
+
+def default_detections(wildcards):
+    """Where BOP's default detections of a dataset lie in their repository."""
+    return published(wildcards.dataset).default_detections
 
 
 def checkpoint_of(wildcards):

@@ -19,6 +19,25 @@ rule simulate_detections:
         " --seed {params.seed} --out {output} > {log} 2>&1"
 
 
+rule default_detections:
+    output:
+        "data/bop_extra/default_detections/{dataset}.json",
+    log:
+        "results/{dataset}/logs/default_detections.log",
+    benchmark:
+        "results/{dataset}/benchmarks/default_detections.jsonl"
+    wildcard_constraints:
+        dataset=one_of(fetchable()),
+    resources:
+        mem_mb=scaled(1000),
+        runtime=scaled(60),
+        mirror=mirror(),
+    params:
+        file=default_detections,
+    shell:
+        "python workflow_scripts/fetch_file.py --file {params.file:q} --out {output} {resources.mirror} > {log} 2>&1"
+
+
 rule import_detections:
     input:
         given=given_detections,
@@ -30,7 +49,7 @@ rule import_detections:
     benchmark:
         "results/{dataset}/benchmarks/import_detections/{source}.jsonl"
     wildcard_constraints:
-        source="(?!simulated$).+",
+        source=r"(?!simulated\.json).+",
     resources:
         mem_mb=scaled(1000),
         runtime=scaled(10),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.datasets.bop import BopDataset, Target
+from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.detections.coco import Detections
 from pose_models.files import InputError
 
@@ -42,7 +43,8 @@ def check_dataset(
     Raises:
         InputError: one sentence naming the first record that does not fit.
     """
-    _refuse(detections.obj_id, set(dataset.models_info()), "object", path, f"{dataset.root}/models")
+    models = catalogue_entry(dataset.name, dataset.root).models
+    _refuse(detections.obj_id, set(dataset.models_info(models)), "object", path, f"{dataset.root}/{models}")
     if is_partial:
         return
     _refuse(detections.scene_id, set(dataset.scene_ids(split)), "scene", path, f"{dataset.root}/{split}")
