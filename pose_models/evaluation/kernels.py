@@ -250,6 +250,6 @@ def _match(
 
 
 if __name__ == "__main__":
-    from pose_models.render import rasterize
+    from pose_models.render import embree, rasterize
 
-    print(f"compiled for {rasterize.__name__} and evaluation: " + ", ".join(compile_all()))
+    print(f"compiled for {rasterize.__name__}, {embree.__name__} and evaluation: " + ", ".join(compile_all()))
