@@ -77,7 +77,7 @@ def unpack_part(
     groups, plain = group_archives([path for _, path in files] if chosen.unpack else [])
     folder = root / name
     archives = [Archive(group, name, chosen.places, scenes) for group in groups]
-    count, size = unpack(archives, folder, workers)
+    count, size = unpack(archives, folder, part, workers)
     for file_name, path in [(n, p) for n, p in files if p in plain or not chosen.unpack]:
         _place(path, folder / file_name)
         count, size = count + 1, size + path.stat().st_size

@@ -24,6 +24,7 @@ from pose_models.files import InputError, exclusive
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
+RECEIVED_BYTES = 1 << 14  # at most so much is lost when a connection breaks
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT_S = (20, 60)
 Progress = Callable[[int], Any]
@@ -178,7 +179,7 @@ def _check_answer(remote: RemoteFile, response: requests.Response, start: int) -
 def _append(remote: RemoteFile, response: requests.Response, part: Path, start: int, progress: Progress) -> None:
     position = start
     with naming_full_disk(part), part.open("ab") as stream:
-        for chunk in response.iter_content(CHUNK_BYTES):
+        for chunk in response.iter_content(RECEIVED_BYTES):
             stream.write(chunk)
             position += len(chunk)
             progress(len(chunk))

@@ -135,8 +135,8 @@ def group_archives(files: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]
     return [sorted(group, key=lambda path: (path.suffix == ".zip", path.name)) for group in groups.values()], plain
 
 
-def unpack(archives: Sequence[Archive], folder: Path, workers: int) -> tuple[int, int]:
-    """Unpack archives below `folder` and return the number of files and their bytes.
+def unpack(archives: Sequence[Archive], folder: Path, label: str, workers: int) -> tuple[int, int]:
+    """Unpack archives below `folder` and return the number of files and their bytes; `label` names the work.
 
     Raises:
         InputError: an archive is damaged, or the files do not fit.
@@ -144,14 +144,16 @@ def unpack(archives: Sequence[Archive], folder: Path, workers: int) -> tuple[int
     from tqdm import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / ".unpacking"
+    staging = folder / f".unpacking-{label}"
     total = sum(size for archive in archives for _, size, _ in archive.members)
-    with exclusive(folder / "unpacking"):  # forked workers hold it too: after a kill it is free when they have ended
+    with exclusive(
+        folder / "archives" / f"unpacking-{label}"
+    ):  # forked workers hold it too: after a kill it is free when they have ended
         remove(staging)
         staging.mkdir()
         _check_room(archives, folder)
         interval = 0.2 if os.isatty(2) else 5.0
-        with tqdm(total=total, desc=folder.name, unit="B", unit_scale=True, mininterval=interval) as bar:
+        with tqdm(total=total, desc=f"{folder.name} {label}", unit="B", unit_scale=True, mininterval=interval) as bar:
             for archive in archives:
                 for parent in sorted({str(PurePosixPath(path).parent) for path, _, _ in archive.members}):
                     _make_folder(folder / parent, archive.path)
@@ -219,7 +221,9 @@ def _unpack_chunk(archive: Archive, folder: Path, staging: Path, chunk: list[Mem
 
 def _open_tar(path: Path) -> tarfile.TarFile:
     try:
-        return tarfile.open(path)
+        archive = tarfile.open(path)  # noqa: SIM115, it stays open as long as it is read
+        archive.getmembers()  # reads all headers
+        return archive
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InputError(f"{path}: not a readable tar file ({error}); remove it and fetch it again") from None
 

@@ -169,5 +169,6 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # clients that are killed, and connections that are broken on purpose
     print(server.server_port, flush=True)
     server.serve_forever()
