@@ -7,6 +7,7 @@ reference: ADD, ADI, AD and MSSD are infinite unless the translations are less t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from pose_models.evaluation import kernels
 from pose_models.evaluation.world import EvaluatedObject
 from pose_models.geometry.cameras import project
+
+if TYPE_CHECKING:  # most protocols do without
+    from scipy.spatial import cKDTree
 
 Array = NDArray[np.float64]
 PoseError = Callable[[EvaluatedObject, Array, Array, Array, Array, Array], float]
@@ -24,13 +28,29 @@ def add(points: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> 
     return float(np.mean(np.linalg.norm(points @ (R_est - R_gt).T + (t_est - t_gt), axis=1)))
 
 
-def adi(points: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> float:
-    """ADD-S: mean over ground-truth points of the distance in mm to the nearest point under the estimate."""
+def adi(points: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array, tree: cKDTree | None = None) -> float:
+    """ADD-S: mean over ground-truth points of the distance in mm to the nearest point under the estimate.
+
+    Args:
+        tree: of the points, where there is one.
+    """
     from scipy.spatial import cKDTree
 
     # Distances do not change under a common motion: the tree stays in the object frame and is built once per model.
     moved = (points @ R_gt.T + (t_gt - t_est)) @ R_est
-    return float(np.mean(cKDTree(points).query(moved)[0]))
+    return float(np.mean((tree or cKDTree(points)).query(moved)[0]))
+
+
+def axis_errors(
+    points: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array, tree: cKDTree | None = None
+) -> Array:
+    """Mean distance along each camera axis (3,) in mm between ground-truth points and their partners.
+
+    Args:
+        tree: of the points; where it is given, a partner is the nearest point under the estimate, else the same point.
+    """
+    partners = points if tree is None else points[tree.query((points @ R_gt.T + (t_gt - t_est)) @ R_est)[1]]
+    return np.asarray(np.abs(partners @ R_est.T + t_est - (points @ R_gt.T + t_gt)).mean(axis=0))
 
 
 def proj(points: Array, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> float:
@@ -95,18 +115,18 @@ def _add(obj: EvaluatedObject, _K: Array, R_est: Array, t_est: Array, R_gt: Arra
 
 
 def _adi(obj: EvaluatedObject, _K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> float:
-    return adi(obj.mesh.vertices, R_est, t_est, R_gt, t_gt)
+    return adi(obj.mesh.vertices, R_est, t_est, R_gt, t_gt, obj.tree)
 
 
 def _add_s(obj: EvaluatedObject, K: Array, R_est: Array, t_est: Array, R_gt: Array, t_gt: Array) -> float:
-    """ADD-S for symmetric objects, else ADD: `ad` without its early exit."""
+    """ADD-S for symmetric objects, else ADD."""
     return (_adi if obj.is_symmetric else _add)(obj, K, R_est, t_est, R_gt, t_gt)
 
 
 BY_NAME: dict[str, PoseError] = {
     # Without early exit, for the AUC of the YCB-V papers, whose 10 cm may exceed an object's diameter.
     "adds_anywhere": _adi,
-    "add_s_anywhere": _add_s,
+    "add_anywhere": _add,
     "mssd": _near(_mssd),
     "mspd": _mspd,
     "add": _near(_add),

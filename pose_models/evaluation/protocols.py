@@ -44,19 +44,22 @@ class Run:
 
 Protocol = Callable[[World, Sequence[ResultFile], Run], list[Scores]]
 
-_MODULES = {
-    "bop19": "pose_models.evaluation.bop19",
-    "bop24": "pose_models.evaluation.bop24",
-    "classic": "pose_models.evaluation.classic",
-    "ycbv-auc": "pose_models.evaluation.auc",
-    "silhouette": "pose_models.evaluation.silhouette",
+_FUNCTIONS = {
+    "bop19": "bop19.scores",
+    "bop24": "bop24.scores",
+    "classic": "classic.scores",
+    "ycbv-auc": "auc.ycbv",
+    "tless-siso": "auc.siso",
+    "tless-vivo": "auc.vivo",
+    "silhouette": "silhouette.scores",
 }
-NAMES = (*_MODULES, "coco")
+NAMES = (*_FUNCTIONS, "coco")
 
 
 def protocol(name: str) -> Protocol:
     """The function of a protocol that scores pose estimates."""
-    function: Protocol = importlib.import_module(_MODULES[name]).scores
+    module, _, attribute = _FUNCTIONS[name].partition(".")
+    function: Protocol = getattr(importlib.import_module(f"pose_models.evaluation.{module}"), attribute)
     return function
 
 

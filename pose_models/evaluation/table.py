@@ -31,12 +31,25 @@ HEADLINES = {
         }.items()
     },
     "ycbv-auc": {"AUC ADD-S": "auc_add_s", "AUC ADD(-S)": "auc_add(-s)"},
+    "tless-siso": {
+        "e_VSD<0.3": "recall_vsd_0.3",
+        "ADD-S<0.1d": "recall_add_s_0.1d",
+        "AUC ADD-S": "auc_add_s",
+    },
+    "tless-vivo": {
+        "e_VSD<0.3": "recall_vsd_0.3",
+        "ADD-S<0.1d": "recall_add_s_0.1d",
+        "AUC ADD-S": "auc_add_s",
+        "mAP ADD-S<0.1d": "map_add_s_0.1d",
+    },
     "silhouette": {"IoU": "silhouette_iou", "IoU > 0.5": "silhouette_recall_at_0.5", "MSPD px": "median_mspd_px"},
 }
 PER_OBJECT = {
     "bop19": ("ar", "vsd", "mssd", "mspd", "instances"),
     "bop24": ("mssd", "mspd", "mssd_mm", "targets"),
     "ycbv-auc": ("add_s", "add(-s)", "instances"),
+    "tless-siso": ("recall_vsd_0.3", "recall_add_s_0.1d", "auc_add_s", "instances"),
+    "tless-vivo": ("recall_vsd_0.3", "recall_add_s_0.1d", "auc_add_s", "ap_add_s_0.1d", "instances"),
     "silhouette": ("silhouette_iou", "median_mspd_px", "instances_total"),
 }
 

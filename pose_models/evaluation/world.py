@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +17,9 @@ from pose_models.files import InputError, read_json
 from pose_models.geometry.symmetries import symmetry_transforms
 from pose_models.meshes.mesh import Mesh, load_mesh
 from pose_models.render.visibility import MIN_VISIBLE_FRACTION
+
+if TYPE_CHECKING:  # most protocols do without
+    from scipy.spatial import cKDTree
 
 Array = NDArray[np.float64]
 ImageKey = tuple[int, int]  # scene id, image id
@@ -32,6 +37,13 @@ class EvaluatedObject:
     diameter_mm: float
     symmetries: Array
     is_symmetric: bool
+
+    @functools.cached_property
+    def tree(self) -> cKDTree:
+        """Nearest-neighbour tree of the vertices, built once per process."""
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.mesh.vertices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +160,14 @@ class World:
             counts[target.obj_id] = counts.get(target.obj_id, 0) + target.inst_count
         return dict(sorted(targets.items()))
 
+    def of_all_images(self) -> World:
+        """The same world with every visible object of every annotated image as a target."""
+        other = copy.copy(self)
+        other.targets = {}
+        for target in self._visible_objects():
+            other.targets.setdefault((target.scene_id, target.im_id), {})[target.obj_id] = target.inst_count
+        return other
+
     @property
     def target_file(self) -> str | None:
         """Name of the file of localisation targets, None where they are derived from scene_gt_info.json."""
@@ -157,6 +177,9 @@ class World:
     def _listed_targets(self) -> list[Target]:
         if self.target_file:
             return self.dataset.targets(self.target_file)
+        return self._visible_objects()
+
+    def _visible_objects(self) -> list[Target]:
         derived = []
         for key in self.all_images:
             truth = self.truth(key)

@@ -40,8 +40,20 @@ def test_ground_truth_as_estimates_scores_one(world, files):
     assert score(world, files["perfect"])["bop19_average_recall"] == pytest.approx(1.0)
     assert score(world, files["perfect"], "bop24")["bop24_mAP"] == pytest.approx(1.0)
     assert score(world, files["perfect"], "silhouette")["silhouette_iou"] == pytest.approx(1.0)
-    auc = score(world, files["perfect"], "ycbv-auc")
-    assert auc["auc_add_s"] <= 1.0
+    # One estimate per object and image takes part, and every instance counts: YCB-V has one of each.
+    truths = [world.truth(key).obj_id for key in world.targets]
+    reachable = [
+        sum(obj_id in ids for ids in truths) / sum((ids == obj_id).sum() for ids in truths)
+        for obj_id in np.unique(np.concatenate(truths))
+    ]
+    assert score(world, files["perfect"], "ycbv-auc")["auc_add_s"] == pytest.approx(np.mean(reachable))
+    siso, vivo = (score(world, files["perfect"], f"tless-{name}") for name in ("siso", "vivo"))
+    assert siso["auc_add_s"] == pytest.approx(np.mean(reachable))
+    for scores in (siso, vivo):
+        assert scores["recall_vsd_0.3"] == pytest.approx(1.0)
+        assert scores["recall_add_s_0.1d"] == pytest.approx(1.0)
+    assert vivo["auc_add_s"] == pytest.approx(1.0)
+    assert vivo["map_add_s_0.1d"] == pytest.approx(1.0)
     classic = score(world, files["perfect"], "classic")
     for name, recall in classic["recalls"].items():
         assert recall["recall"] == pytest.approx(1.0), name
@@ -65,7 +77,9 @@ def test_no_estimates_score_zero(world, perfect, tmp_path):
     assert score(world, tmp_path / "none_made-test.csv", "bop24")["bop24_mAP"] == 0
 
 
-@pytest.mark.parametrize("protocol", ["bop19", "bop24", "classic", "ycbv-auc", "silhouette"])
+@pytest.mark.parametrize(
+    "protocol", ["bop19", "bop24", "classic", "ycbv-auc", "tless-siso", "tless-vivo", "silhouette"]
+)
 def test_scores_do_not_depend_on_workers_or_on_company(world, files, protocol):
     alone = [score(world, path, protocol) for path in files.values()]
     together = score_files(world, protocol, list(files.values()), Run(workers=3))
@@ -96,6 +110,23 @@ def test_every_estimate_is_used_or_ignored_with_a_reason(world, perfect, tmp_pat
         counts = score(world, tmp_path / "extra_made-test.csv", protocol)["counts"]
         assert counts["estimates"] == counts["estimates_used"] + sum(counts["estimates_ignored"].values())
         assert counts["estimates_ignored"]["scene is not in the split"] == 1
+
+
+def test_missing_and_wrong_estimates_lower_the_numbers_of_t_less_papers(world, perfect, tmp_path):
+    counts = sum(sum(objects.values()) for objects in world.targets.values())
+    kept = perfect.take(np.arange(1, len(perfect)))
+    write_estimates(tmp_path / "kept_made-test.csv", kept)
+    scores = score(world, tmp_path / "kept_made-test.csv", "tless-vivo")
+    assert scores["recall_add_s_0.1d"] == pytest.approx(1 - 1 / counts)
+    assert scores["map_add_s_0.1d"] < 1
+    far = dataclasses.replace(perfect, t=perfect.t + 200.0, score=perfect.score + 5)
+    names = [field.name for field in dataclasses.fields(perfect)]
+    both = type(perfect)(*(np.concatenate([getattr(perfect, n), getattr(far, n)]) for n in names))
+    write_estimates(tmp_path / "far_made-test.csv", both)
+    worse = score(world, tmp_path / "far_made-test.csv", "tless-vivo")
+    assert worse["recall_add_s_0.1d"] < 0.6  # the far ones come first and use the targets' places up
+    assert 0.3 < worse["map_add_s_0.1d"] <= 0.5  # at every recall at least every second estimate is wrong
+    assert score(world, tmp_path / "far_made-test.csv", "tless-siso")["recall_add_s_0.1d"] == 0
 
 
 def test_strict_detection_counts_false_positives_of_absent_objects(made_dataset, perfect, tmp_path):

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pose_models.evaluation.auc import area_under_curve
 from pose_models.evaluation.errors import add, adi
+from pose_models.evaluation.meters import area_under_curve
 
 
 def files(golden_dir, pattern):
@@ -20,7 +20,7 @@ def test_area_under_the_curve(golden_dir):
     for vector in files(golden_dir, "auc*.npz"):
         starts = vector["offsets"]
         for i, expected in enumerate(vector["auc"]):
-            got = area_under_curve(vector["errors_flat"][starts[i] : starts[i + 1]])
+            got = area_under_curve(vector["errors_flat"][starts[i] : starts[i + 1]] * 1000)
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
 
 
