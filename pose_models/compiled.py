@@ -6,14 +6,16 @@ and loaded through llvmlite alone; numba is imported only where a kernel has nev
 processor. `python -m pose_models.evaluation.kernels` compiles all ahead of use.
 
 A kernel is a plain function of pointers and numbers. It views memory through `carray(pointer, shape)`, allocates
-nothing and raises nothing; the typed function around it checks, allocates and calls. The key of a cached kernel is its
-byte code, its signature, the versions of Python, numba and llvmlite, and the processor.
+nothing and raises nothing; the typed function around it checks, allocates and calls. Functions of a C library that a
+kernel calls are declared as `Foreign`. The key of a cached kernel is its byte code, its signature, the versions of
+Python, numba and llvmlite, and the processor.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import hashlib
 import platform
 import sys
@@ -39,11 +41,25 @@ def carray(pointer: Any, shape: Any) -> Any:
     raise NotImplementedError("only inside a compiled kernel")
 
 
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """A function of a C library that kernels may call by its name, without a result.
+
+    arguments: their number; all are pointers, and i8 to the kernel. address: finds it when it is first needed.
+    """
+
+    name: str
+    arguments: int
+    address: Callable[[], int]
+
+
 class Kernel:
     """A compiled function; arrays are handed over as pointers, so they must be contiguous and of the right type."""
 
-    def __init__(self, function: Callable[..., Any], result: str, arguments: tuple[str, ...]) -> None:
-        self.function, self.result, self.arguments = function, result, arguments
+    def __init__(
+        self, function: Callable[..., Any], result: str, arguments: tuple[str, ...], foreign: tuple[Foreign, ...] = ()
+    ) -> None:
+        self.function, self.result, self.arguments, self.foreign = function, result, arguments, foreign
         self._call: Callable[..., Any] | None = None
         _registry.append(self)
 
@@ -59,6 +75,11 @@ class Kernel:
     def _load(self) -> Callable[..., Any]:
         kinds: list[Any] = [_CTYPES["p" if kind.endswith("*") else kind] for kind in self.arguments]
         prototype = ctypes.CFUNCTYPE(_CTYPES[self.result], *kinds)
+        if self.foreign:
+            import llvmlite.binding as llvm
+
+            for callee in self.foreign:
+                llvm.add_symbol(callee.name, callee.address())
         path = self._path()
         with contextlib.suppress(OSError, RuntimeError, ValueError):
             return prototype(_load_object(path.read_bytes()))
@@ -90,7 +111,11 @@ class Kernel:
         """Numba's function object and the machine code preceded by the name of its entry."""
         import numba
 
-        function = types.FunctionType(self.function.__code__, {"np": np, "carray": numba.carray})
+        names: dict[str, Any] = {"np": np, "carray": numba.carray}
+        for callee in self.foreign:
+            signature = numba.void(*[numba.int64] * callee.arguments)
+            names[callee.name] = numba.types.ExternalFunction(callee.name, signature)
+        function = types.FunctionType(self.function.__code__, names)
         kinds = [f"CPointer({numba_name(k[:-1])})" if k.endswith("*") else _NUMBA[k] for k in self.arguments]
         compiled = numba.cfunc(f"{_NUMBA[self.result]}({', '.join(kinds)})", error_model="numpy")(function)
         code = compiled._library._get_compiled_object()
@@ -102,9 +127,9 @@ def numba_name(kind: str) -> str:
     return {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "u1": "uint8"}[kind]
 
 
-def kernel(result: str, *arguments: str) -> Callable[[Callable[..., Any]], Kernel]:
+def kernel(result: str, *arguments: str, foreign: tuple[Foreign, ...] = ()) -> Callable[[Callable[..., Any]], Kernel]:
     """Declare a kernel: types f8, i8, or pointers f4*, f8*, i4*, i8*, u1* (also for bool)."""
-    return lambda function: Kernel(function, result, arguments)
+    return lambda function: Kernel(function, result, arguments, foreign)
 
 
 def compile_all() -> list[str]:
