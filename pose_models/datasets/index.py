@@ -25,14 +25,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models.datasets import records
+from pose_models.datasets import records, scan
 from pose_models.datasets.arrays import Arrays, cache_path, cached_arrays, file_state, map_cached
 from pose_models.files import InputError, read_json
 from pose_models.geometry.transforms import from_rotation_translation
 
 Value = TypeVar("Value")
 Job = TypeVar("Job")
+Numbers = NDArray[Any]
 CACHED_BYTES = 1_000_000  # smaller files are parsed faster than they are worth keeping
+SCANNED_BYTES = 1_000_000  # for smaller files the compiled loop is not worth loading
+_COUNTS = ("px_count_all", "px_count_valid", "px_count_visib")
+_BOXES = ("bbox_obj", "bbox_visib")
 
 
 _Nine = Annotated[list[float], msgspec.Meta(min_length=9, max_length=9)]
@@ -125,6 +129,7 @@ class Kind:
     many: bool
     check: Callable[[str, Any], dict[str, Any]]
     columns: Callable[[Sequence[Any]], Arrays]
+    scanned: tuple[Mapping[str, int], Callable[[Mapping[str, Numbers]], Arrays]] | None = None  # see `scan.scan`
 
     @property
     def _image_type(self) -> Any:
@@ -177,21 +182,38 @@ def _camera_columns(entries: Sequence[_CameraEntry]) -> Arrays:
 
 def _instance_columns(entries: Sequence[_InstanceEntry]) -> Arrays:
     """obj_id (N,), R (N, 3, 3), t (N, 3) mm of the transforms T_cam_obj."""
-    return {
+    return _tidy_instances({
         "obj_id": _column(entries, "obj_id", np.int64),
-        "R": _lists([entry.cam_R_m2c for entry in entries], 9).reshape(-1, 3, 3),
-        "t": _lists([entry.cam_t_m2c for entry in entries], 3),
-    }
+        "cam_R_m2c": _lists([entry.cam_R_m2c for entry in entries], 9),
+        "cam_t_m2c": _lists([entry.cam_t_m2c for entry in entries], 3),
+    })  # fmt: skip
+
+
+def _tidy_instances(raw: Mapping[str, Numbers]) -> Arrays:
+    R, t = (np.ascontiguousarray(raw[key]) for key in ("cam_R_m2c", "cam_t_m2c"))
+    return {"obj_id": _whole(raw["obj_id"], np.int64), "R": R.reshape(-1, 3, 3), "t": t}
 
 
 def _info_columns(entries: Sequence[_InfoEntry]) -> Arrays:
     """visib_fract (N,), counts (N, 3) int32: all, valid, visib; boxes (N, 2, 4) int32: bbox_obj, bbox_visib."""
-    boxes = _lists([box for entry in entries for box in (entry.bbox_obj, entry.bbox_visib)], 4)
+    counts = {key: _column(entries, key, np.int64) for key in _COUNTS}
+    boxes = {key: _lists([getattr(entry, key) for entry in entries], 4) for key in _BOXES}
+    return _tidy_infos({"visib_fract": _column(entries, "visib_fract", np.float64)} | counts | boxes)
+
+
+def _tidy_infos(raw: Mapping[str, Numbers]) -> Arrays:
     return {
-        "visib_fract": _column(entries, "visib_fract", np.float64),
-        "counts": np.stack([_column(entries, f"px_count_{name}", np.int32) for name in ("all", "valid", "visib")], 1),
-        "boxes": boxes.reshape(-1, 2, 4).astype(np.int32),
+        "visib_fract": np.ascontiguousarray(raw["visib_fract"]).reshape(-1),
+        "counts": np.stack([_whole(raw[key], np.int32) for key in _COUNTS], axis=1),
+        "boxes": np.stack([_whole(raw[key], np.int32).reshape(-1, 4) for key in _BOXES], axis=1),
     }
+
+
+def _whole(numbers: Numbers, dtype: Any) -> NDArray[Any]:
+    whole = numbers.astype(dtype)
+    if not (whole == numbers).all():
+        raise ValueError("not a whole number")
+    return whole.reshape(-1)
 
 
 def _column(entries: Sequence[Any], name: str, dtype: Any) -> NDArray[Any]:
@@ -204,9 +226,13 @@ def _lists(lists: Sequence[Any], width: int) -> NDArray[np.float64]:
     return flat.reshape(-1, width)
 
 
+_INSTANCE_WIDTHS = {"cam_R_m2c": 9, "cam_t_m2c": 3, "obj_id": 0}
+_INFO_WIDTHS = {"visib_fract": 0} | dict.fromkeys(_COUNTS, 0) | dict.fromkeys(_BOXES, 4)
 CAMERA = Kind("camera", _CameraEntry, False, records.check_camera, _camera_columns)
-INSTANCES = Kind("gt", _InstanceEntry, True, records.check_instance, _instance_columns)
-INFOS = Kind("gt_info", _InfoEntry, True, records.check_info, _info_columns)
+INSTANCES = Kind(
+    "gt", _InstanceEntry, True, records.check_instance, _instance_columns, (_INSTANCE_WIDTHS, _tidy_instances)
+)
+INFOS = Kind("gt_info", _InfoEntry, True, records.check_info, _info_columns, (_INFO_WIDTHS, _tidy_infos))
 KINDS = (CAMERA, INSTANCES, INFOS)
 
 
@@ -243,9 +269,14 @@ def concatenated(tables: Sequence[Table]) -> Table:
 
 def parse_file(kind: Kind, file: Path) -> Arrays:
     """Arrays of a scene file: im_ids, first and the kind's columns."""
+    file_content = file.read_bytes()
+    if kind.scanned is not None and len(file_content) >= SCANNED_BYTES:
+        arrays = _scan(kind.scanned, kind.many, file_content)
+        if arrays is not None:
+            return arrays
     with _no_garbage_collection():
         try:
-            entries = kind.file_decoder.decode(file.read_bytes())
+            entries = kind.file_decoder.decode(file_content)
             return join(kind, {int(key): value for key, value in entries.items()})
         except (msgspec.DecodeError, ValueError, TypeError, OverflowError):
             pass  # something is unusual: look at each record
@@ -258,6 +289,19 @@ def parse_file(kind: Kind, file: Path) -> Arrays:
             raise InputError(f"{file}: '{key}' is no image id")
         entries[int(key)] = kind.checked(f"{file}: image {key}", value)
     return join(kind, entries)
+
+
+def _scan(how: tuple[Mapping[str, int], Callable[..., Arrays]], many: bool, content: bytes) -> Arrays | None:
+    widths, tidy = how
+    found = scan.scan(content, widths, many)
+    if found is None:
+        return None
+    im_ids, counts, columns = found
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    try:
+        return {"im_ids": im_ids, "first": first} | tidy(columns)
+    except ValueError:  # a number that must be whole is not
+        return None
 
 
 def entry_texts(file: Path) -> dict[int, bytes]:
@@ -313,6 +357,8 @@ def prepare(files: Iterable[tuple[Kind, Path]], workers: int | None = None) -> N
         InputError: as `load_table`, for the first wrong file.
     """
     jobs = [(KINDS.index(kind), str(file)) for kind, file in files if _is_to_be_cached(kind, file)]
+    if len(jobs) > 1:
+        scan.compile_ahead()
     for _ in in_processes(_prepare_one, jobs, "annotations", workers):
         pass
 
