@@ -61,15 +61,21 @@ class SurfEmbModule(lightning.LightningModule):
         return torch.cat(result)[torch.argsort(torch.cat(order))]
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of a batch as `data.py` makes it."""
+        """Losses of a batch as `data.py` makes it.
+
+        Mixed precision is for the image network alone: sines of 30 times a sum, and logarithms of sums over a thousand
+        exponentials, need float32.
+        """
         index = batch["object_index"]
         images = batch["image"].to(memory_format=torch.channels_last)
-        output = self.query_network(images, index)
-        logits, queries = output[:, 0], output[:, 1:]
-        positives = batch["positives"].shape[1]
-        keys = self.keys(torch.cat([batch["positives"], batch["negatives"]], dim=1), index)
-        nce = correspondence_loss(sample_queries(queries, batch["pixels_yx"]), keys[:, :positives], keys[:, positives:])
-        mask = mask_loss(logits, batch["mask"])
+        output = self.query_network(images, index).float()
+        with torch.autocast(output.device.type, enabled=False):
+            logits, queries = output[:, 0], output[:, 1:]
+            positives = batch["positives"].shape[1]
+            keys = self.keys(torch.cat([batch["positives"], batch["negatives"]], dim=1), index)
+            sampled = sample_queries(queries, batch["pixels_yx"])
+            nce = correspondence_loss(sampled, keys[:, :positives], keys[:, positives:])
+            mask = mask_loss(logits, batch["mask"])
         return {"loss": nce + mask, "nce_loss": nce, "mask_loss": mask}
 
     def training_step(self, batch: Mapping[str, Tensor], _: int) -> Tensor:

@@ -13,7 +13,7 @@ from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
 from pose_models.methods.surfemb.data import CropSamples, balanced, training_instances
-from pose_models.methods.surfemb.model import spheres_of
+from pose_models.methods.surfemb.model import SurfEmbModule, spheres_of
 from pose_models.settings import resolve
 
 OVERRIDES = ["network.backbone=small", "crop.side=64", "crop.min_visib_px=50", "loss.positives=40", "loss.negatives=50",
@@ -106,3 +106,23 @@ def test_real_images_are_mixed_with_rendered_ones_whose_intrinsics_are_shifted(s
     assert real > len(distinct)
     K = {i.scene: i.K for i in samples.train_instances if i.im_id in {im_id for _, im_id, _ in distinct}}
     np.testing.assert_allclose(K[1] - K[0], [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]], atol=1e-12)
+
+
+def test_mixed_precision_is_for_the_image_network_alone(small):
+    """bfloat16 changes the losses a little, through the queries; keys stay float32 to the bit."""
+    samples = _samples(small)
+    torch.manual_seed(0)
+    model = SurfEmbModule(samples.settings, samples.spheres)
+    batch = torch.utils.data.default_collate([samples.sample(number) for number in range(4)])
+    keys = []
+    hook = model.key_networks[0].register_forward_hook(lambda *call: keys.append(call[2].detach()))
+    batch["object_index"][:] = 0
+    plain = model.losses(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model.losses(batch)
+    hook.remove()
+    torch.testing.assert_close(keys[1], keys[0], rtol=0, atol=0)
+    for name, value in plain.items():
+        assert mixed[name].dtype == torch.float32
+        assert mixed[name] != value
+        torch.testing.assert_close(mixed[name], value, rtol=0.02, atol=0.02)

@@ -109,13 +109,6 @@ def test_unknown_methods_and_settings_name_the_nearest():
         resolve(FAMILIES["surfemb"].settings_model(), ["crop.side=80"])
 
 
-def test_several_gpus_are_refused_instead_of_waiting_for_ever(tmp_path):
-    with pytest.raises(InputError, match="training on 2 GPUs is not supported yet"):
-        FAMILIES["surfemb"].entry("train")(
-            FAMILIES["surfemb"].settings_model()(), tmp_path, [1], [], tmp_path / "model.ckpt", "cuda", 0, gpus=2
-        )
-
-
 def test_every_family_has_settings_with_its_training_sections():
     for chosen in FAMILIES.values():
         sections = set(chosen.settings_model().model_fields)
