@@ -157,6 +157,7 @@ class FolderDataset(_Dataset):
     source: Literal["folder"] = Field("folder", description="`folder`: a BOP dataset that already lies in data/<name>")
     split: str = Field("test", description="folder of the test scenes")
     train: str | None = Field(None, description="folder of training scenes, such as train_pbr; null: `synthetic` ones")
+    train_real: str | None = Field(None, description="folder of real training scenes, for runs with `real_images`")
     synthetic: SyntheticImages = Field(SyntheticImages(), description="training images, where `train` is null")
 
 
@@ -166,6 +167,10 @@ class CatalogueDataset(_Dataset):
     source: Literal["catalogue"] = Field(
         "catalogue",
         description="`catalogue`: a published dataset, fetched when needed; each one is known without an entry here",
+    )
+    runs: tuple[str, ...] = Field(
+        ("surfemb", "surfemb-rgbd", "surfemb-real", "surfemb-real-rgbd"),
+        description="methods to compare: names under `runs`",
     )
     split: str | None = Field(None, description="folder of the test scenes; null: the one that papers report")
     test: str | None = Field(
@@ -204,7 +209,12 @@ class Run(Settings):
     """A named run: a family of methods and the settings that differ from the paper's."""
 
     family: str = Field(description="method: " + ", ".join(sorted(FAMILIES)))
+    real_images: bool = Field(False, description="train on real images too, where the dataset has any")
     set: dict[str, Any] = Field(default_factory=dict, description="settings that differ from the paper's defaults")
+    checkpoint: str | None = Field(
+        None,
+        description="checkpoint trained elsewhere ({dataset} in its path is the dataset's name); null: trained here",
+    )
 
     def settings(self) -> BaseModel:
         """All settings of the run, defaults included.
@@ -232,6 +242,11 @@ def _small(augment: bool = False, **train: Any) -> dict[str, Any]:
 DEFAULT_DATASETS: dict[str, Dataset] = {"demo": DemoDataset(), "real": PhotosDataset()}
 DEFAULT_RUNS = {
     "surfemb": Run(family="surfemb"),
+    "surfemb-real": Run(family="surfemb", real_images=True),
+    "surfemb-rgbd": Run(family="surfemb", set={"infer": {"depth": True}}),
+    "surfemb-real-rgbd": Run(family="surfemb", real_images=True, set={"infer": {"depth": True}}),
+    "surfemb-shared-decoder": Run(family="surfemb", set={"network": {"separate_decoders": False}}),
+    "surfemb-faithful": Run(family="surfemb", set={"infer": {"faithful": True}}),
     "surfemb-small": Run(family="surfemb", set=_small()),
     "surfemb-small-augmented": Run(family="surfemb", set=_small(augment=True, steps=2500)),
     "surfemb-untrained": Run(family="surfemb", set=_small(steps=0)),
@@ -318,7 +333,8 @@ class WorkflowSettings(Settings):
         """What decides a run's checkpoint: its family and that family's settings of training, defaults included."""
         sections = FAMILIES[self.runs[run].family].train_sections
         settings = self.runs[run].settings().model_dump(mode="json")
-        return {"family": self.runs[run].family, **{k: v for k, v in settings.items() if k in sections}}
+        given = {"checkpoint": self.runs[run].checkpoint} if self.runs[run].checkpoint else {}
+        return {"family": self.runs[run].family, **given, **{k: v for k, v in settings.items() if k in sections}}
 
     def training_digest(self, run: str) -> str:
         """Digest of `training_settings`: a training is repeated when it changes."""
@@ -337,10 +353,31 @@ class WorkflowSettings(Settings):
         """`key=value` strings for `infer.py --set`; with those of training, for the checkpoint has to fit."""
         return flatten(self.runs[run].set)
 
+    def real_images(self, dataset: str) -> str | None:
+        """Folder of a dataset's real training scenes, None if it has none."""
+        entry = self.dataset(dataset)
+        if isinstance(entry, CatalogueDataset):
+            return published(dataset).train_real
+        return entry.train_real if isinstance(entry, FolderDataset) else None
+
+    def uses_real_images(self, dataset: str, run: str) -> bool:
+        """Whether a run is trained on real images of a dataset."""
+        return self.runs[run].real_images and self.real_images(dataset) is not None
+
+    def runs_of(self, dataset: str) -> list[str]:
+        """Runs of a dataset, without those that differ from another one by real images which the dataset has not."""
+        runs = self.dataset(dataset).runs
+        plain = {self.inference_digest(run) for run in runs if not self.runs[run].real_images}
+        has_real = self.real_images(dataset) is not None
+        return [r for r in runs if has_real or not self.runs[r].real_images or self.inference_digest(r) not in plain]
+
     def checkpoint_run(self, dataset: str, run: str) -> str:
         """The run whose checkpoint `run` uses: the first one of the dataset that would be trained the same way."""
-        same = (r for r in self.dataset(dataset).runs if self.training_digest(r) == self.training_digest(run))
-        return next(same, run)
+
+        def training(name: str) -> tuple[str, bool]:
+            return self.training_digest(name), self.uses_real_images(dataset, name)
+
+        return next((name for name in self.dataset(dataset).runs if training(name) == training(run)), run)
 
 
 def load(config: Mapping[str, Any]) -> WorkflowSettings:

@@ -21,6 +21,7 @@ os.environ.update(
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")
 
 from pose_models.datasets.catalogue import published
+from pose_models.datasets.choice import Choice
 from pose_models.files import InputError, json_digest
 from pose_models.settings import did_you_mean, flatten
 from pose_models.workflow import (
@@ -205,7 +206,12 @@ def shards(name, synthetic):
 
 
 def train_scenes(wildcards):
-    """One file of each scene folder to train on."""
+    """One file of each scene folder to train on, or records of what brings them."""
+    return rendered_scenes(wildcards) + real_scenes(wildcards)
+
+
+def rendered_scenes(wildcards):
+    """Those of rendered images."""
     name = wildcards.dataset
     entry = SETTINGS.dataset(name)
     if isinstance(entry, DemoDataset):
@@ -213,8 +219,28 @@ def train_scenes(wildcards):
     if isinstance(entry, CatalogueDataset) and (parts := entry.choice(name).training_parts):
         return [record(source, part) for source, part in parts]
     if isinstance(entry, FolderDataset) and entry.train is not None:
-        return sorted(str(path) for path in Path("data", name, entry.train).glob("*/scene_gt_info.json"))
+        return scenes_in(name, entry.train)
     return shards(name, entry.synthetic)
+
+
+def real_scenes(wildcards):
+    """Those of real images, where the run learns from them."""
+    name = wildcards.dataset
+    if not SETTINGS.uses_real_images(name, wildcards.run):
+        return []
+    if isinstance(SETTINGS.dataset(name), CatalogueDataset):
+        return [record(source, part) for source, part in real_choice(name).training_parts]
+    return scenes_in(name, SETTINGS.real_images(name))
+
+
+def real_choice(name):
+    """The real training images of a published dataset."""
+    return Choice(name, train=(SETTINGS.real_images(name),))
+
+
+def scenes_in(name, split):
+    """One file of each scene folder of a split that is there."""
+    return sorted(str(path) for path in Path("data", name, split).glob("*/scene_gt_info.json"))
 
 
 def test_scenes(wildcards):
@@ -288,7 +314,7 @@ def configfiles(wildcards):
 
 def runs(wildcards):
     """Runs of a dataset."""
-    return list(SETTINGS.dataset(wildcards.dataset).runs)
+    return SETTINGS.runs_of(wildcards.dataset)
 
 
 def family(wildcards):
@@ -318,10 +344,13 @@ def inference_digest(wildcards):
 
 def train_folders(wildcards):
     """The scene folders to train on."""
-    entry = SETTINGS.dataset(wildcards.dataset)
-    if isinstance(entry, CatalogueDataset) and (scenes := entry.choice(wildcards.dataset).training_scenes):
-        return [f"data/{scene}" for scene in scenes]
-    return [str(Path(file).parent) for file in train_scenes(wildcards)]
+    name = wildcards.dataset
+    entry = SETTINGS.dataset(name)
+    folders = [str(Path(file).parent) for file in train_scenes(wildcards) if not file.endswith(".unpacked.json")]
+    if isinstance(entry, CatalogueDataset):
+        choices = [entry.choice(name), *([real_choice(name)] if SETTINGS.uses_real_images(name, wildcards.run) else [])]
+        folders += [f"data/{scene}" for choice in choices for scene in choice.training_scenes]
+    return folders
 
 
 def detection_source(wildcards):
@@ -347,7 +376,9 @@ def default_detections(wildcards):
 
 
 def checkpoint_of(wildcards):
-    """The checkpoint that a run's inference uses; runs that train alike share one."""
+    """The checkpoint that a run's inference uses: the given one, else that of the first run that trains alike."""
+    if given := SETTINGS.runs[wildcards.run].checkpoint:
+        return given.replace("{dataset}", wildcards.dataset)
     return f"results/{wildcards.dataset}/{SETTINGS.checkpoint_run(wildcards.dataset, wildcards.run)}/model.ckpt"
 
 
@@ -360,13 +391,13 @@ def scores_of_run(name, run):
 def scores_of_runs(wildcards):
     """The files of scores of all runs of a dataset."""
     name = wildcards.dataset
-    return [file for run in SETTINGS.dataset(name).runs for file in scores_of_run(name, run)]
+    return [file for run in SETTINGS.runs_of(name) for file in scores_of_run(name, run)]
 
 
 def comparisons(wildcards):
     """Each later run of a dataset compared with the first, where their AR is computed."""
     entry = SETTINGS.dataset(wildcards.dataset)
-    first, *others = entry.runs or [None]
+    first, *others = runs(wildcards) or [None]
     if "bop19" not in entry.protocols:
         return []
     return [f"results/{wildcards.dataset}/comparisons/{run}_vs_{first}.json" for run in others if run != first]

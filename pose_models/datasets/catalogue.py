@@ -46,6 +46,7 @@ class DatasetEntry(Settings):
     folder: str | None = Field(None, description="dataset in whose folder and archives it lies")
     models: str = Field("models", description="folder of the models from which masks are made")
     training_from: str | None = Field(None, description="dataset whose PBR training images are used")
+    train_real: str | None = Field(None, description="folder of the real images that papers train on, where they do")
     delta_mm: float = Field(15.0, description="tolerance of the visibility test")
     vsd: bool = Field(True, description="whether VSD is defined for the dataset")
     core: bool = Field(False, description="one of the seven datasets of AR_Core")

@@ -1,0 +1,67 @@
+"""Named runs of the paper: who is trained on what, who shares a checkpoint, what the graph of each dataset is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pose_models.datasets.catalogue import published
+from pose_models.workflow import DEFAULT_RUNS, FolderDataset, WorkflowSettings
+from tests.workflow.project import Project, output
+
+DATASETS = ("lmo", "tless", "tudl", "icbin", "itodd", "hb", "ycbv")
+REAL = {"tless": "train_primesense", "tudl": "train_real", "ycbv": "train_real"}
+
+
+def test_real_images_are_used_where_the_paper_uses_them() -> None:
+    settings = WorkflowSettings()
+    assert {name: settings.real_images(name) for name in DATASETS} == {name: REAL.get(name) for name in DATASETS}
+    for name, folder in REAL.items():
+        assert any(part.split == folder and part.scenes for part in published(name).parts.values())
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_runs_that_differ_in_inference_only_share_a_checkpoint(dataset: str) -> None:
+    settings = WorkflowSettings()
+    shared = {run: settings.checkpoint_run(dataset, run) for run in DEFAULT_RUNS if run.startswith("surfemb")}
+    real = "surfemb-real" if dataset in REAL else "surfemb"
+    assert shared["surfemb"] == shared["surfemb-rgbd"] == shared["surfemb-faithful"] == "surfemb"
+    assert shared["surfemb-real"] == shared["surfemb-real-rgbd"] == real
+    assert shared["surfemb-shared-decoder"] == "surfemb-shared-decoder"
+    assert settings.runs_of(dataset) == [
+        "surfemb", "surfemb-rgbd", *(("surfemb-real", "surfemb-real-rgbd") if dataset in REAL else ())
+    ]  # fmt: skip
+
+
+def test_a_run_on_real_images_stays_where_nothing_stands_for_it() -> None:
+    only_real = FolderDataset(source="folder", runs=("surfemb-real",))
+    settings = WorkflowSettings(datasets={"mine": only_real, "other": only_real.model_copy(update={"train_real": "r"})})
+    assert settings.runs_of("mine") == ["surfemb-real"]
+    assert not settings.uses_real_images("mine", "surfemb-real")
+    assert settings.uses_real_images("other", "surfemb-real")
+    assert not settings.uses_real_images("other", "surfemb")
+
+
+def test_settings_of_the_runs_are_those_they_are_named_after() -> None:
+    settings = {run: DEFAULT_RUNS[run].settings() for run in DEFAULT_RUNS if run.startswith("surfemb")}
+    assert settings["surfemb-rgbd"].infer.depth
+    assert settings["surfemb-faithful"].infer.faithful
+    assert not settings["surfemb-shared-decoder"].network.separate_decoders
+    assert settings["surfemb-real"] == settings["surfemb"]
+
+
+def test_the_whole_graph_of_the_paper_is_planned_with_nothing_there(fresh: Project) -> None:
+    result = fresh.snakemake("-n", *(f"results/{name}/scores.json" for name in DATASETS))
+    assert result.returncode == 0, output(result)
+    commands = [line for line in output(result).splitlines() if line.startswith("Shell command: ")]
+    trained = {}
+    for line in commands:
+        if "train.py" in line:
+            dataset, run = re.search(r"--out results/(\w+)/([a-z-]+)/model\.ckpt", line).groups()
+            trained[dataset, run] = set(re.findall(r"data/\w+/(\w+)/\d{6}", line))
+    expected = {(name, "surfemb"): {"train_pbr"} for name in DATASETS}
+    assert trained == expected | {(name, "surfemb-real"): {"train_pbr", folder} for name, folder in REAL.items()}
+    inferred = {tuple(found.groups()) for line in commands if "infer.py" in line
+                and (found := re.search(r"--out results/(\w+)/([a-z-]+)/estimates\.csv", line))}  # fmt: skip
+    assert len(inferred) == 2 * len(DATASETS) + 2 * len(REAL)
