@@ -19,6 +19,7 @@ include: "rules/detections.smk"
 include: "rules/train.smk"
 include: "rules/infer.smk"
 include: "rules/evaluate.smk"
+include: "rules/check.smk"
 include: "rules/report.smk"
 
 

@@ -96,6 +96,14 @@ def test_what_cannot_be_planned_gives_one_sentence(fresh: Project, arguments: tu
             "{datasets: {demo: {source: demo, detections: mask.txt}}}",
             "datasets.demo: detections: 'mask.txt' is neither",
         ),
+        (
+            "{datasets: {demo: {source: demo, detections: boxes/simulated.json}}}",
+            "give the file another name, simulated is taken",
+        ),
+        (
+            "{datasets: {demo: {source: demo, detections: default}}}",
+            "datasets.demo.detections: BOP gives out no default detections of it",
+        ),
         ("{datasets: {x: {source: dem}}}", "datasets.x: 'dem' is not known; did you mean 'demo'?"),
         ("{datasets: {X: {source: demo}}}", "datasets.X: choose another name"),
         ("{runs: {x: {family: surfemp}}}", "runs.x.family: 'surfemp' is not known; did you mean 'surfemb'?"),
@@ -145,3 +153,34 @@ def test_a_misspelt_scene_setting_is_refused_before_anything_runs() -> None:
     values = {**CONFIG, "datasets": {"demo": {"source": "demo", "set": {"lights": [3, 1]}}}}
     with pytest.raises(InputError, match="the first number must not be larger"):
         load(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "detections", "source"),
+    [
+        ("tless", None, "default"),
+        ("lm", None, "simulated"),
+        ("tless", "simulated", "simulated"),
+        ("ycbv", "boxes/posecnn.pkl", "posecnn"),
+        ("ycbv", "boxes/results.pth.tar", "results"),
+        ("ycbv", "boxes/mask_rcnn", "mask_rcnn"),
+        ("ycbv", "boxes/mask_rcnn.json.gz", "mask_rcnn"),
+    ],
+)
+def test_detections_come_from_where_the_configuration_says(name: str, detections: str | None, source: str) -> None:
+    entry = {"source": "catalogue", "detections": detections}
+    assert load({**CONFIG, "datasets": {name: entry}}).dataset(name).detection_source(name) == source
+
+
+def test_default_detections_are_fetched_and_results_of_other_formats_imported(fresh: Project) -> None:
+    (fresh.path / "posecnn.pkl").touch()
+    changes = "datasets={ycbv: {source: catalogue, detections: posecnn.pkl}}"
+    targets = [f"results/{name}/surfemb/estimates.csv" for name in ("tless", "ycbv")] + ["results/tless/check.html"]
+    result = fresh.snakemake("-n", *targets, "--config", changes)
+    assert result.returncode == 0, output(result)
+    assert len(re.findall(r"rule default_detections:", output(result))) == 1
+    assert "gdrnppdet-pbrreal_tless-test" in output(result)
+    for name, source in (("tless", "default"), ("ycbv", "posecnn")):
+        assert f"--detections results/{name}/detections/{source}.json" in output(result)
+    assert "--detections posecnn.pkl --dataset data/ycbv" in output(result)
+    assert "rule check:" in output(result)
