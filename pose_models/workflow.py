@@ -27,7 +27,10 @@ from pose_models.synthesis.photos_config import PhotosDescription
 NAME = r"[a-z0-9][a-z0-9_-]*"
 DEMO_OBJECTS = (1, 2, 3)
 DETECTION_FILES = r"\.json(?:\.gz)?|\.pkl|\.pth(?:\.tar)?|\.pt|\.npz"
-STAGE_FOLDERS = ("meshes", "surface", "synthetic", "detections", "comparisons", "logs", "benchmarks")
+STAGE_FOLDERS = (
+    *("meshes", "surface", "symmetries", "keypoints", "synthetic", "detections", "comparisons"),
+    *("logs", "benchmarks"),
+)
 Protocol = Literal["bop19", "bop24", "coco", "classic", "ycbv-auc", "silhouette"]
 
 
