@@ -44,8 +44,9 @@ def scan(content: bytes, widths: Mapping[str, int], many: bool) -> Scanned | Non
               for key, size in zip(first, sizes, strict=True)]  # fmt: skip
     template = np.frombuffer(("{" + ",".join(fields) + "}").encode(), np.uint8)
     columns = [max(size or 0, 1) for size in sizes]
-    entries = content.count(b"{") - 1
-    images = content.count(b":") - entries * len(first)
+    text = np.frombuffer(content, np.uint8)
+    entries = int(np.count_nonzero(text == ord("{"))) - 1
+    images = int(np.count_nonzero(text == ord(":"))) - entries * len(first)
     if entries < 1 or images < 1:
         return None
     numbers = np.empty((entries, sum(columns)))
