@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,11 @@ from pose_models.geometry.transforms import apply, invert
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+# Shares of the box's size, in the reference's order (cosypose.md 2.3).
+CORNERS = np.array(
+    [[0, 1, 1], [1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=np.float64
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Box:
@@ -37,9 +41,8 @@ class Box:
         """From an entry of models_info.json, with so many rotations about each axis of symmetry."""
         low = np.array([info[f"min_{axis}"] for axis in "xyz"], dtype=np.float64)
         size = np.array([info[f"size_{axis}"] for axis in "xyz"], dtype=np.float64)
-        steps = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
         step = math.nextafter(math.pi / rotations, math.inf)  # of which exactly `rotations` fit into half a turn
-        return cls(low + steps * size, symmetry_transforms(info, step))
+        return cls(low + CORNERS * size, symmetry_transforms(info, step))
 
     @functools.cached_property
     def turned_corners(self) -> Array:

@@ -20,7 +20,8 @@ class MatchSettings(Settings):
     rotations: int = Field(64, ge=1, description="rotations that stand for a continuous symmetry")
     seed: int = Field(0, ge=0, description="seed of the choice where there are more hypotheses than tried")
     faithful: bool = Field(
-        False, description="repeat what the reference loses: the first hypothesis, pairs of known cameras with one match"
+        False,
+        description="repeat what the reference loses: the first hypothesis, pairs of known cameras with one match",
     )
 
 

@@ -83,25 +83,25 @@ def match(
     pairs = []
     is_first = True
     for first, second in itertools.permutations(views.tolist(), 2):
-        tentative = _tentative_matches(candidates, first, second)
+        tentative = tentative_matches(candidates, first, second)
         if T_world_cam is None:
-            hypotheses = _hypotheses(candidates, boxes, tentative, settings, (first, second))
+            relative = hypotheses(candidates, boxes, tentative, settings, (first, second))
             least = settings.min_inliers
         else:
             enough = len(tentative) >= (2 if settings.faithful else 1)
-            hypotheses = (invert(T_world_cam[first]) @ T_world_cam[second])[None][: int(enough)]
+            relative = (invert(T_world_cam[first]) @ T_world_cam[second])[None][: int(enough)]
             least = settings.min_inliers if settings.faithful else settings.min_inliers_known_cameras
-        if not len(hypotheses):
+        if not len(relative):
             continue
         skipped = 1 if settings.faithful and is_first else 0  # the reference can never choose its very first one
         is_first = False
-        best = _best(candidates, boxes, tentative, hypotheses[skipped:], settings.threshold_mm, least)
+        best = _best(candidates, boxes, tentative, relative[skipped:], settings.threshold_mm, least)
         if best is not None:
-            pairs.append(ViewPair(first, second, hypotheses[skipped + best[0]], best[1]))
+            pairs.append(ViewPair(first, second, relative[skipped + best[0]], best[1]))
     return Matching(_objects(candidates, pairs), tuple(pairs), _view_groups(views, pairs))
 
 
-def _tentative_matches(candidates: Candidates, first: int, second: int) -> Indices:
+def tentative_matches(candidates: Candidates, first: int, second: int) -> Indices:
     """Pairs (M, 2) of candidates of the two views with equal objects."""
     a, b = (np.flatnonzero(candidates.view_id == view) for view in (first, second))
     i, j = np.nonzero(candidates.obj_id[a][:, None] == candidates.obj_id[b][None])
@@ -112,7 +112,7 @@ def seeds(count: int, settings: MatchSettings, views: tuple[int, int]) -> Indice
     """Ordered pairs (H, 2) of different ones of `count` tentative matches: all, or as many as the settings allow."""
     total = count * (count - 1)
     if settings.faithful and total > settings.max_hypotheses:
-        rng = np.random.RandomState(settings.seed)  # noqa: NPY002 - the reference's generator and its order
+        rng = np.random.RandomState(settings.seed)
         nested = ((i, j) for i in rng.permutation(count) for j in rng.permutation(count) if i != j)
         return np.array(list(itertools.islice(nested, settings.max_hypotheses)), dtype=np.int64)
     number = np.arange(total)
@@ -123,7 +123,7 @@ def seeds(count: int, settings: MatchSettings, views: tuple[int, int]) -> Indice
     return np.stack([i, j + (j >= i)], axis=1)
 
 
-def _hypotheses(
+def hypotheses(
     candidates: Candidates, boxes: Mapping[int, Box], tentative: Indices, settings: MatchSettings,
     views: tuple[int, int],
 ) -> Array:  # fmt: skip
@@ -153,14 +153,14 @@ def _chunks(rows: Indices, size: int) -> Iterator[Indices]:
 
 
 def _best(
-    candidates: Candidates, boxes: Mapping[int, Box], tentative: Indices, hypotheses: Array, limit_mm: float,
+    candidates: Candidates, boxes: Mapping[int, Box], tentative: Indices, relative: Array, limit_mm: float,
     least: int,
 ) -> tuple[int, Indices] | None:  # fmt: skip
     """The hypothesis with most inliers, then the smallest sum of distances, and its matches; None below `least`."""
-    if not len(hypotheses) or not len(tentative):
+    if not len(relative) or not len(tentative):
         return None
-    distance = np.full((len(hypotheses), len(tentative)), np.inf)
-    T, inverse = candidates.T_cam_obj, invert(hypotheses)
+    distance = np.full((len(relative), len(tentative)), np.inf)
+    T, inverse = candidates.T_cam_obj, invert(relative)
     for m, (a, b) in enumerate(tentative.tolist()):
         box = boxes[int(candidates.obj_id[a])]
         T_ba = (invert(T[b]) @ inverse) @ T[a]
