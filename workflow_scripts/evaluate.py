@@ -45,6 +45,7 @@ def main(args: argparse.Namespace) -> None:
         return
     if not args.out or len(args.out) not in (1, len(args.estimates)):
         raise InputError(f"--out: name one file for all, or one for each of the {len(args.estimates)} result files")
+    refuse_hidden_truth(world, args.estimates)
     if args.workers < 1:
         raise InputError(f"--workers {args.workers}: must be 1 or more")
     if args.evaluator == "bop_toolkit":
@@ -63,6 +64,19 @@ def main(args: argparse.Namespace) -> None:
 
         print(tables(results))
     print(f"wrote {', '.join(map(str, args.out))}")
+
+
+def refuse_hidden_truth(world: World, paths: list[Path]) -> None:
+    """Say what can be done where the publisher keeps the ground truth of the test images to itself."""
+    facts, root = world.facts, world.dataset.root
+    published = facts.entry.public_ground_truth or facts.split != facts.entry.split
+    if published or any((root / facts.split).glob("*/scene_gt*.json")):
+        return
+    raise InputError(
+        f"{root / facts.split}: the ground truth of {world.dataset.name}'s test images is not published; "
+        f"{', '.join(map(str, paths))} can be submitted (evaluate.py --check tells whether it is fit), "
+        "or score a split with ground truth (config.yaml: datasets.<name>.split)"
+    )
 
 
 def check(world: World, paths: list[Path]) -> None:
