@@ -55,6 +55,12 @@ class SyntheticImages(Settings):
     )
     shards: int = Field(40, ge=1, description="scene folders, one job each; more shards keep the old ones")
     images: int = Field(50, ge=1, description="images per shard; a job should take about a minute")
+    threads: int = Field(4, ge=1, description="processes of a raycast job, at most one per 50 images")
+    textures: str | None = Field(None, description="raycast: folder of texture images; null: procedural ones")
+    backgrounds: str | None = Field(
+        None,
+        description="raycast, floating parts: folder of photographs; null: data/voc2012 where it is, else procedural",
+    )
     set: dict[str, Any] = Field(
         default_factory=dict,
         description="scene settings that differ from the look's (--help of render_scenes.py, or of "
@@ -65,6 +71,25 @@ class SyntheticImages(Settings):
     def look_name(self) -> str:
         """The look, which depends on the generator where none is given."""
         return self.look or {"raycast": "random", "blenderproc": "bop"}[self.generator]
+
+    @property
+    def workers(self) -> int:
+        """Processes of a raycast job: starting one takes as long as some dozen images."""
+        return max(1, min(self.threads, self.images // 50))
+
+    def image_folders(self) -> dict[str, str]:
+        """Folders of the user's images by option of render_scenes.py; none of a kind where procedural ones are used.
+
+        Raises:
+            InputError: a folder is not there.
+        """
+        folders = {"textures": self.textures, "backgrounds": self.backgrounds}
+        for name, folder in folders.items():
+            if folder is not None and not Path(folder).is_dir():
+                raise InputError(f"config.yaml: synthetic.{name}: folder {folder} not found")
+        if self.backgrounds is None and Path("data/voc2012").is_dir():
+            folders["backgrounds"] = "data/voc2012"
+        return {name: folder for name, folder in folders.items() if folder is not None}
 
     def scene_settings(self) -> Settings:
         """All settings of the scenes: the look's and what differs from them.

@@ -290,6 +290,30 @@ def scene_overrides(wildcards):
     return flatten(scene_changes(wildcards))
 
 
+def scene_workers(wildcards):
+    """Processes of a job that ray-casts a shard."""
+    return synthetic(wildcards).workers
+
+
+def image_folders(wildcards):
+    """Options that name the user's folders of textures and backgrounds."""
+    folders = or_stop(synthetic(wildcards).image_folders)
+    return [word for name, folder in folders.items() for word in (f"--{name}", folder)]
+
+
+def previewed_scenes(wildcards):
+    """One file of each scene folder that a preview shows."""
+    name, entry = wildcards.dataset, SETTINGS.dataset(wildcards.dataset)
+    if isinstance(entry, DemoDataset) and wildcards.generator == "raycast":
+        return [f"data/{name}/train_synt/{n:06d}/scene_gt_info.json" for n in range(entry.train_scenes)]
+    return shards(name, synthetic(wildcards))
+
+
+def previewed_folders(wildcards):
+    """The scene folders that a preview shows."""
+    return [str(Path(file).parent) for file in previewed_scenes(wildcards)]
+
+
 def scene_digest(wildcards):
     """Digest of all settings of a scene folder: it is made again when they change."""
     if "shard" in wildcards.keys():

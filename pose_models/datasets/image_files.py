@@ -44,6 +44,8 @@ def write_png(path: Path, image: NDArray[Any]) -> None:
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
     if image.dtype == np.uint8 and image.ndim == 2:  # masks
         options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    elif image.dtype == np.uint16:  # depth: as small as with the filters that OpenCV chooses, in half the time
+        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     done, content = cv2.imencode(".png", np.ascontiguousarray(image), options)
     if not done:
         raise OSError(f"{path}: the image could not be encoded as PNG")

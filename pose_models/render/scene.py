@@ -82,7 +82,7 @@ class SceneHits:
 class SceneCaster:
     """An Embree scene of placed bodies; building it costs about 1 ms per thousand triangles.
 
-    Tables over the faces of all bodies, body by body: `normals` (F, 3, 3) of the corners and `flat` (F, 3) of the faces
+    Tables over the faces of all bodies, body by body: `corners` (F, 3, 3) mm in the world, `normals` (F, 3, 3) of the corners and `flat` (F, 3) of the faces
     (not normalised) in the world, `local` (F, 3, 3) corners in the object frame, `side` (F,), `colors` (F, 3, 3).
     `first_face` (B,) int64 says where each body's begin, `has_colors` (B,) uint8 which bodies have colours.
     """
@@ -103,8 +103,8 @@ class SceneCaster:
         colors = [np.broadcast_to(white, c.shape) if b.shape.colors is None else b.shape.colors
                   for b, c in zip(bodies, corners, strict=True)]  # fmt: skip
         self.colors = np.concatenate(colors)
-        edges = np.concatenate(corners)
-        self.flat = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
+        self.corners = np.concatenate(corners)
+        self.flat = np.cross(self.corners[:, 1] - self.corners[:, 0], self.corners[:, 2] - self.corners[:, 0])
         self.first_face = np.cumsum([0, *(len(c) for c in corners[:-1])], dtype=np.int64)
 
     def query(self, origins: Float, directions: Float) -> RayAnswer:

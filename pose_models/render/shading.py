@@ -122,8 +122,8 @@ def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> Pictu
     """One picture of a scene."""
     height, width = camera.height, camera.width
     origins, directions = camera_rays(camera.K, camera.T_cam_world, size=(width, height))
-    answer = caster.query(origins, directions)
-    depth = np.where(answer.body >= 0, answer.depth, np.float32(0)).reshape(height, width)
+    answer = see(caster, camera)
+    depth = answer.depth.reshape(height, width)
     body = answer.body.reshape(height, width)
     normal = _normals(caster, answer, directions).reshape(height, width, 3)
     raw = light_received(caster, camera, directions, body, depth, normal, appearance.lighting)
@@ -139,6 +139,24 @@ def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> Pictu
         answer = caster.query(origins, directions)
         _shade(caster, appearance, chosen, SUBSAMPLES, directions, origins[0], answer, surface, radiance)
     return Picture(radiance.reshape(height, width, 3), body, depth)
+
+
+def see(caster: SceneCaster, camera: Camera) -> RayAnswer:
+    """What the centres of all pixels see, row by row, with depth 0 where nothing is.
+
+    The same as `SceneCaster.query` for the camera's rays up to outlines, and several times faster: rays are worth their
+    price where they are fewer than pixels, or lead to lamps.
+    """
+    size = camera.height * camera.width
+    projection = np.ascontiguousarray(camera.K @ camera.T_cam_world[:3], dtype=np.float64)
+    inverse, body, face = np.zeros(size), np.full(size, -1, dtype=np.int32), np.zeros(size, dtype=np.int32)
+    u, v = np.zeros((2, size), dtype=np.float32)
+    kernels.nearest_faces(
+        camera.height, camera.width, projection, len(caster.corners), caster.corners, len(caster.first_face),
+        caster.first_face, inverse, body, face, u, v,
+    )  # fmt: skip
+    depth = np.divide(1.0, inverse, out=np.zeros_like(inverse), where=inverse > 0).astype(np.float32)
+    return RayAnswer(body, face, u, v, depth)
 
 
 def _normals(caster: SceneCaster, answer: RayAnswer, directions: Float) -> Float:

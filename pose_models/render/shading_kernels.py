@@ -13,6 +13,68 @@ import numpy as np
 from pose_models.compiled import carray, compile_all, kernel
 
 
+@kernel("void", "i8", "i8", "f8*", "i8", "f4*", "i8", "i8*", "f8*", "i4*", "i4*", "f4*", "f4*")
+def nearest_faces(
+    height: int, width: int, projection_: Any, faces: int, corners_: Any, bodies: int, first_: Any,
+    inverse_: Any, body_: Any, face_: Any, u_: Any, v_: Any,
+) -> None:  # fmt: skip # pragma: no cover - compiled
+    """What pixel centres see, by rasterising all faces; the images hold 1/depth 0 and body -1 before.
+
+    projection: (3, 4) world to homogeneous pixels. With the corners' homogeneous pixels as columns of M, M^-1 (x, y, 1)
+    are the barycentric weights over the depth (Olano and Greer, Triangle scan conversion using 2D homogeneous
+    coordinates, 1997): nothing is clipped, also not where a face reaches behind the camera.
+    """
+    P, corners = carray(projection_, (3, 4)), carray(corners_, (faces, 3, 3))
+    first, inverse = carray(first_, (bodies,)), carray(inverse_, (height, width))
+    body, face = carray(body_, (height, width)), carray(face_, (height, width))
+    u, v = carray(u_, (height, width)), carray(v_, (height, width))
+    b = 0
+    for f in range(faces):
+        while b + 1 < bodies and f >= first[b + 1]:
+            b += 1
+        px, py, pz = corners[f, 0, 0], corners[f, 0, 1], corners[f, 0, 2]
+        ax = P[0, 0] * px + P[0, 1] * py + P[0, 2] * pz + P[0, 3]
+        ay = P[1, 0] * px + P[1, 1] * py + P[1, 2] * pz + P[1, 3]
+        az = P[2, 0] * px + P[2, 1] * py + P[2, 2] * pz + P[2, 3]
+        px, py, pz = corners[f, 1, 0], corners[f, 1, 1], corners[f, 1, 2]
+        bx = P[0, 0] * px + P[0, 1] * py + P[0, 2] * pz + P[0, 3]
+        by = P[1, 0] * px + P[1, 1] * py + P[1, 2] * pz + P[1, 3]
+        bz = P[2, 0] * px + P[2, 1] * py + P[2, 2] * pz + P[2, 3]
+        px, py, pz = corners[f, 2, 0], corners[f, 2, 1], corners[f, 2, 2]
+        cx = P[0, 0] * px + P[0, 1] * py + P[0, 2] * pz + P[0, 3]
+        cy = P[1, 0] * px + P[1, 1] * py + P[1, 2] * pz + P[1, 3]
+        cz = P[2, 0] * px + P[2, 1] * py + P[2, 2] * pz + P[2, 3]
+        left, right, top, bottom = 0, width - 1, 0, height - 1
+        if az > 1e-3 and bz > 1e-3 and cz > 1e-3:
+            left = int(max(np.ceil(min(ax / az, bx / bz, cx / cz)), 0.0))
+            right = int(min(np.floor(max(ax / az, bx / bz, cx / cz)), width - 1.0))
+            top = int(max(np.ceil(min(ay / az, by / bz, cy / cz)), 0.0))
+            bottom = int(min(np.floor(max(ay / az, by / bz, cy / cz)), height - 1.0))
+        elif az <= 1e-3 and bz <= 1e-3 and cz <= 1e-3:
+            continue
+        if left > right or top > bottom:
+            continue
+        ex, ey, ez = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
+        determinant = ax * ex + ay * ey + az * ez
+        if determinant == 0.0:
+            continue
+        scale = 1.0 / determinant
+        ex, ey, ez = ex * scale, ey * scale, ez * scale
+        gx, gy, gz = (cy * az - cz * ay) * scale, (cz * ax - cx * az) * scale, (cx * ay - cy * ax) * scale
+        hx, hy, hz = (ay * bz - az * by) * scale, (az * bx - ax * bz) * scale, (ax * by - ay * bx) * scale
+        for y in range(top, bottom + 1):
+            e0, g0, h0 = ey * y + ez, gy * y + gz, hy * y + hz
+            for x in range(left, right + 1):
+                e, g, h = e0 + ex * x, g0 + gx * x, h0 + hx * x
+                # The tolerance closes the seams between neighbours; it is far below any visible size.
+                if e >= -1e-12 and g >= -1e-12 and h >= -1e-12:
+                    near = e + g + h
+                    if near > inverse[y, x]:
+                        inverse[y, x] = near
+                        body[y, x], face[y, x] = b, f - first[b]
+                        u[y, x], v[y, x] = g / near, h / near
+
+
 @kernel("void", "i8", "i4*", "i4*", "f4*", "f4*", "f4*", "i8", "i8*", "i8", "f4*", "f4*", "f4*")
 def surface_normals(
     count: int, body_: Any, face_: Any, u_: Any, v_: Any, direction_: Any, bodies: int, first_: Any, faces: int,

@@ -71,8 +71,9 @@ def gather(scenes: Sequence[BopScene]) -> Sightings:
             image += 1
     if not rows:
         raise InputError(f"{scenes[0].path}: no annotated instance in the scenes given")
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Sightings(*columns, np.stack(poses))
+    columns: list[NDArray[Any]] = [np.array(column) for column in zip(*rows, strict=True)]
+    obj_id, images, visible, distance, size = columns
+    return Sightings(obj_id, images, visible, distance, size, np.stack(poses))
 
 
 def render(folders: Sequence[Path], title: str, models: Path | None, images: int) -> str:

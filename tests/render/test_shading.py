@@ -18,6 +18,7 @@ from pose_models.render.shading import (
     edges,
     light_received,
     render,
+    see,
     smooth_light,
     subpixel_rays,
 )
@@ -136,6 +137,33 @@ def scene():
     lighting = Lighting(lamps, f4([0.3, 0.4, 0.5]), f4([0.2, 0.1, 0.1]))
     materials = Materials(f4([0.5, 0.3, 0.8]), f4([8, 60, 30]), f4([0.0, 0.6, 0.3]))
     return caster, camera, Appearance(paints, textures, materials, lighting, rng.random((80, 100, 3), dtype=f4))
+
+
+def test_pixel_centres_see_what_rays_meet(scene):
+    """Rasterising against Embree: same faces, weights and depths but for pixels on an outline."""
+    caster, camera, _ = scene
+    seen = see(caster, camera)
+    met = caster.query(*camera_rays(camera.K, camera.T_cam_world, size=(camera.width, camera.height)))
+    assert (seen.body == met.body).mean() > 0.999
+    same = (seen.body == met.body) & (seen.face == met.face) & (seen.body >= 0)
+    assert same.sum() > 0.98 * (met.body >= 0).sum()  # neighbours share the pixels on their common edge
+    np.testing.assert_allclose(seen.depth[same], met.depth[same], atol=0.01)
+    np.testing.assert_allclose(seen.u[same], met.u[same], atol=2e-3)
+    np.testing.assert_allclose(seen.v[same], met.v[same], atol=2e-3)
+    assert not seen.depth[seen.body < 0].any()
+
+
+def test_a_floor_that_reaches_behind_the_camera_fills_the_view_up_to_its_horizon():
+    K = np.array([[100.0, 0, 39.5], [0, 100.0, 29.5], [0, 0, 1]])
+    R_world_cam = np.stack([[1, 0, 0], [0, 0, -1], [0, 1, 0]], axis=1)  # level, along +y
+    camera = Camera(K, invert(from_rotation_translation(R_world_cam, [0, 0, 200])), 80, 60)
+    caster = SceneCaster([_plate(size=1e6)])
+    seen = see(caster, camera)
+    met = caster.query(*camera_rays(K, camera.T_cam_world, size=(80, 60)))
+    np.testing.assert_array_equal(seen.body, met.body)
+    assert (seen.body.reshape(60, 80)[:29] == -1).all()
+    assert (seen.body.reshape(60, 80)[31:] == 0).all()
+    np.testing.assert_allclose(seen.depth.reshape(60, 80)[-1], 200 / (29.5 / 100), rtol=1e-4)
 
 
 def test_albedo_is_that_of_plain_numpy(scene):
