@@ -26,6 +26,7 @@ include: "rules/report.smk"
 localrules:
     all,
     dataset_scores,
+    default_detections,
     fetch,
     graph,
     targets,
