@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -81,6 +82,7 @@ class Chunks(lightning.LightningDataModule):
         return self._loader(numbers, self.train_settings.batch_size // world, valid=True)
 
     def _loader(self, numbers: range, batch: int, valid: bool) -> DataLoader[dict[str, Tensor]]:
+        cv2.setNumThreads(0)  # before the fork: a loading process that ended OpenCV's threads would hang
         return DataLoader(
             _Numbers(self.items, numbers, valid),
             batch_size=batch,
@@ -92,10 +94,7 @@ class Chunks(lightning.LightningDataModule):
 
 
 def _single_thread(_: int) -> None:
-    import cv2
-
     torch.set_num_threads(1)
-    cv2.setNumThreads(0)
 
 
 def train_to(

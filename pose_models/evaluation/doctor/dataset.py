@@ -129,12 +129,9 @@ def _workers(jobs: int) -> Iterator[Run]:
     if jobs == 1:
         yield map
         return
-    with ProcessPoolExecutor(jobs, initializer=_quiet) as pool:
+    cv2.setNumThreads(0)  # one process per core is enough; said before the fork, for a child that ends threads hangs
+    with ProcessPoolExecutor(jobs) as pool:
         yield pool.map
-
-
-def _quiet() -> None:
-    cv2.setNumThreads(1)  # one process per core is enough
 
 
 def _models(folders: list[Path], findings: Findings, run: Run) -> dict[str, dict[int, CheckedModel]]:
