@@ -111,7 +111,8 @@ def examine(
             sizes[chunk.key.split] |= result.sizes
     split = next((name for name in (entry.split, "test") if name in names), None)
     if split is not None:
-        images = {(s.key.scene_id, r.im_id): r for s in scenes[split] for r in s.records}
+        evaluated_last = sorted(scenes[split], key=lambda s: s.key.sensor == entry.sensor)  # of several sensors
+        images = {(s.key.scene_id, r.im_id): r for s in evaluated_last for r in s.records}
         unread = frozenset(s.key.scene_id for s in scenes[split] if not s.records)
         check_targets(dataset.root, images, unread, findings)
         _check_camera_file(dataset.root / "camera.json", split, sizes[split], findings)
