@@ -18,6 +18,7 @@ from pose_models.datasets.estimates import Estimates
 from pose_models.evaluation import errors as formulas
 from pose_models.evaluation import kernels
 from pose_models.evaluation.world import EvaluatedObject, ImageKey, ImageTruth, World
+from pose_models.files import InputError
 from pose_models.render.rasterize import Window, rasterize
 from pose_models.render.visibility import DepthPatch
 
@@ -131,6 +132,9 @@ class _Image:
 
     def render(self, obj: EvaluatedObject, R: Array, t: Array) -> DepthPatch:
         height, width = self.depth.shape
+        if not len(obj.mesh.faces):
+            raise InputError(f"object {obj.obj_id}: its evaluation model has no faces, so VSD cannot be computed; "
+                             "choose another folder of models or a protocol without VSD")  # fmt: skip
         return rasterize(obj.mesh, self.K, R, t, Window.of_image(width, height))
 
     def block(self, estimates: Estimates, group: Group) -> Block:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -15,7 +16,7 @@ from pose_models.datasets.bop import BopDataset, BopScene, Target, read_image
 from pose_models.datasets.catalogue import Facts, dataset_facts
 from pose_models.files import InputError, read_json
 from pose_models.geometry.symmetries import symmetry_transforms
-from pose_models.meshes.mesh import Mesh, load_mesh
+from pose_models.meshes.mesh import Mesh, load_mesh, read_mesh
 from pose_models.render.visibility import MIN_VISIBLE_FRACTION
 
 if TYPE_CHECKING:  # most protocols do without
@@ -90,7 +91,7 @@ class World:
                     f"{self.dataset.root / self.models / 'models_info.json'}: no entry for object {obj_id}"
                 )
             info = self._infos[obj_id]
-            mesh = load_mesh(self.dataset.model_path(obj_id, self.models))
+            mesh = _load_model(self.dataset.model_path(obj_id, self.models))
             self._objects[obj_id] = EvaluatedObject(
                 obj_id=obj_id,
                 mesh=Mesh(np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces)),
@@ -212,3 +213,12 @@ class World:
         if scene_id not in self.scene_ids:
             folder = self.dataset.root / self.facts.split
             raise InputError(f"{folder}: scene {scene_id:06d} is a target but has no folder; fetch the dataset again")
+
+
+def _load_model(path: Path) -> Mesh:
+    """A mesh; or points without faces (YCB-V as PoseCNN evaluates it), which suffice for all but VSD."""
+    if path.exists():
+        points = read_mesh(path)
+        if not len(points.faces) and len(points.vertices) and np.isfinite(points.vertices).all():
+            return points
+    return load_mesh(path)
