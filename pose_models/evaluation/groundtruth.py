@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models.datasets.bop import BopScene, read_image
+from pose_models.datasets.bop import BopScene
 from pose_models.datasets.masks import encode, mask_box
 from pose_models.files import atomic_path, write_json
 from pose_models.meshes.mesh import Mesh
@@ -48,7 +48,7 @@ def annotate_image(scene: BopScene, im_id: int, mesh: Callable[[int], Mesh], del
         mesh: gives the model of an object id, mm.
         delta_mm: tolerance of the visibility test.
     """
-    width, height = _size(scene, im_id)
+    width, height = scene.image_size(im_id)
     K = scene.camera(im_id).K
     window = Window.large_canvas(width, height)
     instances = scene.ground_truth[im_id]
@@ -70,14 +70,6 @@ def annotate_image(scene: BopScene, im_id: int, mesh: Callable[[int], Mesh], del
         tuple(mask for _, mask, _ in results),
         tuple(visible for _, _, visible in results),
     )
-
-
-def _size(scene: BopScene, im_id: int) -> tuple[int, int]:
-    if scene.has_depth(im_id):
-        height, width = scene.depth(im_id).shape
-    else:
-        height, width = read_image(scene.rgb_path(im_id), cv2.IMREAD_GRAYSCALE).shape
-    return int(width), int(height)
 
 
 def write_scene(scene: BopScene, images: Iterable[ImageAnnotation], dataset_name: str) -> None:
@@ -118,7 +110,7 @@ class CocoFile:
 
     def add(self, image: ImageAnnotation, boxed: Sequence[Mask]) -> None:
         """Add an image; `boxed` are the masks whose boxes are given (whole for amodal, visible for modal ones)."""
-        width, height = _size(self._scene, image.im_id)
+        width, height = self._scene.image_size(image.im_id)
         name = self._scene.rgb_path(image.im_id) if self._has_rgb(image.im_id) else Path(f"{image.im_id:06d}.png")
         file_name = f"{name.parent.name}/{name.name}" if name.parent.name else f"rgb/{name.name}"
         self._images.append({"id": image.im_id, "file_name": file_name, "width": width, "height": height})

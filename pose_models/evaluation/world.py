@@ -8,11 +8,10 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models.datasets.bop import BopDataset, BopScene, Target, read_image
+from pose_models.datasets.bop import BopDataset, BopScene, Target
 from pose_models.datasets.catalogue import Facts, dataset_facts
 from pose_models.files import InputError, read_json
 from pose_models.geometry.symmetries import symmetry_transforms
@@ -144,11 +143,7 @@ class World:
         """Width and height of an image, from its depth or colour file."""
         scene = self.scene(key[0])
         if key[0] not in self._sizes:  # one size per scene
-            if scene.has_depth(key[1]):
-                height, width = scene.depth(key[1]).shape
-            else:
-                height, width = read_image(scene.rgb_path(key[1]), cv2.IMREAD_GRAYSCALE).shape[:2]
-            self._sizes[key[0]] = (int(width), int(height))
+            self._sizes[key[0]] = scene.image_size(key[1])
         return self._sizes[key[0]]
 
     @functools.cached_property
