@@ -94,6 +94,18 @@ def test_flat_normals_are_those_of_the_faces_and_look_at_the_camera(scene, meshe
     assert (smooth - flat)[mask & (kinds == 1)].norm(dim=-1).mean() > 0.02
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_normals_of_a_mesh_turned_inside_out_look_at_the_camera_too(meshes, smooth):
+    outside, T = meshes[2], poses(1, 3)
+    seen = []
+    for mesh in (outside, dataclasses.replace(outside, faces=np.ascontiguousarray(outside.faces[:, ::-1]))):
+        renderer = Renderer({1: mesh})
+        fragments = renderer.cast([1], T, K[None], SIZE)
+        seen.append(renderer.surfaces.normals(fragments, T, smooth))
+    assert seen[0].any()
+    torch.testing.assert_close(seen[0], seen[1], atol=1e-5, rtol=0)
+
+
 def test_weights_in_the_image_plane_are_those_of_the_projected_triangle(scene, meshes):
     renderer, fragments, T, _ = scene
     weights = renderer.surfaces.screen_barycentric(fragments, T)
