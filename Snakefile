@@ -21,6 +21,7 @@ include: "rules/infer.smk"
 include: "rules/evaluate.smk"
 include: "rules/check.smk"
 include: "rules/report.smk"
+include: "rules/tables.smk"
 
 
 localrules:
@@ -29,6 +30,7 @@ localrules:
     default_detections,
     fetch,
     graph,
+    table,
     targets,
 
 

@@ -300,6 +300,9 @@ class WorkflowSettings(Settings):
         None, description="folder that holds archives of datasets (in itself or in <name>/), for use without internet"
     )
     keep_archives: bool = Field(True, description="whether downloaded archives stay when they have been unpacked")
+    complete_tables: bool = Field(
+        False, description="whether results/tables/<paper>.html computes the scores that are missing, or names them only"
+    )
     datasets: dict[str, Annotated[Dataset, Field(discriminator="source")]] = Field(
         DEFAULT_DATASETS,
         min_length=1,
@@ -313,7 +316,8 @@ class WorkflowSettings(Settings):
     def _names_are_known(self) -> WorkflowSettings:
         for kind, names in (("datasets", self.datasets), ("runs", self.runs)):
             for name in names:
-                if not re.fullmatch(NAME, name) or (kind == "runs" and name in STAGE_FOLDERS):
+                taken = STAGE_FOLDERS if kind == "runs" else ("tables",)
+                if not re.fullmatch(NAME, name) or name in taken:
                     raise ValueError(f"{kind}.{name}: choose another name (a-z, 0-9, - and _; no folder of a stage)")
         for name, run in self.runs.items():
             try:

@@ -20,9 +20,10 @@ os.environ.update(
 # other load on the machine, training took ten times as long.
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")
 
-from pose_models.datasets.catalogue import published
+from pose_models.datasets.catalogue import catalogue_entry, published
 from pose_models.datasets.choice import Choice
 from pose_models.files import InputError, json_digest
+from pose_models.report.published import paper_names, read_paper
 from pose_models.settings import did_you_mean, flatten
 from pose_models.workflow import (
     DEMO_OBJECTS,
@@ -91,6 +92,9 @@ def check_targets(targets):
     for target in targets:  # command line arguments: Snakemake parses rules before it looks at its targets
         parts = Path(target).parts
         if len(parts) < 2 or parts[0] not in ("data", "results"):
+            continue
+        if parts[:2] == ("results", "tables"):
+            read_paper(Path(target).stem)
             continue
         if parts[0] == "results" or not isinstance(SETTINGS.dataset(parts[1]), CatalogueDataset):
             objects(SETTINGS, parts[1])
@@ -430,6 +434,30 @@ def comparisons(wildcards):
 def protocol_of(wildcards):
     """The protocol behind a file of scores."""
     return wildcards.protocol.removeprefix("_") or SETTINGS.dataset(wildcards.dataset).protocols[0]
+
+
+def scores_of_paper(wildcards):
+    """Scores that a paper's tables need, where they are to be made first: those whose ground truth is public."""
+    if not SETTINGS.complete_tables:
+        return []
+    needed = set()
+    for dataset, run, protocol in read_paper(wildcards.paper).results():
+        protocols = SETTINGS.dataset(dataset).protocols if dataset in SETTINGS.dataset_names else ()
+        if run in SETTINGS.runs and protocol in protocols and has_public_truth(dataset):
+            needed.add(scores_of_run(dataset, run)[protocols.index(protocol)])
+    return sorted(needed)
+
+
+def has_public_truth(dataset):
+    """Whether the ground truth of a dataset's test images is published."""
+    return catalogue_entry(dataset, Path("data", dataset)).public_ground_truth
+
+
+def scores_there(wildcards):
+    """Scores that a paper's tables show as far as they are there, with times: the table is made again when they change."""
+    runs_shown = {(dataset, run) for dataset, run, _ in read_paper(wildcards.paper).results()}
+    files = [file for dataset, run in sorted(runs_shown) for file in Path("results", dataset, run).glob("scores*.json")]
+    return json_digest([[str(file), file.stat().st_mtime_ns] for file in sorted(files)])
 
 
 def photo_folder(wildcards):

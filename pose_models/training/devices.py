@@ -54,6 +54,18 @@ def lease_device(device: str, count: int = 1) -> str:
     return "cpu"
 
 
+def device_name(device: str) -> str:
+    """What a device is called: the GPU's name, or the processor's and how many threads torch uses of it."""
+    import torch
+
+    if device == "cuda":
+        return str(torch.cuda.get_device_name())
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
 def _lock(gpu: int) -> bool:
     path = Path(tempfile.gettempdir()) / f"bopflow-gpu{gpu}.lock"
     stream = path.open("a")

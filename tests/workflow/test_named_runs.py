@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -65,3 +66,23 @@ def test_the_whole_graph_of_the_paper_is_planned_with_nothing_there(fresh: Proje
     inferred = {tuple(found.groups()) for line in commands if "infer.py" in line
                 and (found := re.search(r"--out results/(\w+)/([a-z-]+)/estimates\.csv", line))}  # fmt: skip
     assert len(inferred) == 2 * len(DATASETS) + 2 * len(REAL)
+
+
+def test_a_table_takes_what_is_there_and_is_made_again_when_more_is(fresh: Project) -> None:
+    target = "results/tables/surfemb.html"
+    result = fresh.snakemake(target)
+    assert result.returncode == 0, output(result)
+    table = fresh.path / "results/tables/surfemb.json"
+    rows = json.loads(table.read_text())["tables"][0]["rows"]
+    assert {cell["ours"] for row in rows for cell in row["cells"]} == {None}
+    scores = fresh.path / "results/lmo/surfemb/scores.json"
+    scores.parent.mkdir(parents=True)
+    scores.write_text(json.dumps({"protocol": "bop19", "bop19_average_recall": 0.7, "seconds_per_image": 1.0}))
+    result = fresh.snakemake(target)
+    assert result.returncode == 0, output(result)
+    assert "rule train:" not in output(result)
+    assert json.loads(table.read_text())["tables"][0]["rows"][0]["cells"][0]["ours"] == 70.0
+    everything = fresh.snakemake("-n", target, "--config", "complete_tables=true")
+    assert everything.returncode == 0, output(everything)
+    wanted = set(re.findall(r"--out results/(\w+)/[a-z-]+/scores\.json", output(everything)))
+    assert wanted == {"lmo", "tless", "tudl", "icbin", "ycbv"}  # the others' ground truth is not public
