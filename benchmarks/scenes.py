@@ -1,4 +1,4 @@
-"""CPU milliseconds (one thread) per synthetic image, by stage, for each look; and adaptive against full supersampling.
+"""CPU milliseconds per synthetic image by stage, images per second on two cores, and what a second process brings.
 
 python benchmarks/scenes.py --models data/demo/models --camera data/demo/camera.json
 """
@@ -6,7 +6,6 @@ python benchmarks/scenes.py --models data/demo/models --camera data/demo/camera.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -15,33 +14,43 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pose_models.datasets.bop_writer import SceneWriter
 from pose_models.render import shading
+from pose_models.render.scene import SceneCaster, camera_rays
 from pose_models.settings import validate
-from pose_models.synthesis import scenes
-from pose_models.synthesis.config import PRESETS, SceneSettings
+from pose_models.synthesis import scenes, shards
+from pose_models.synthesis.config import PRESETS, Look, SceneSettings
 
 STAGES = {
-    "arrange (physics)": (scenes, "settled_bin"),
-    "arrange (floating)": (scenes, "floating_parts"),
-    "build the ray-caster": (scenes, "SceneCaster"),
-    "colours and lamps": (scenes, "draw_appearance"),
-    "render": (scenes, "render"),
+    "physics": (scenes, "settle"),
+    "rooms and cameras": (scenes, "draw_recording"),
+    "build the ray-caster": (SceneCaster, "__init__"),
+    "colours, lamps, background": (scenes, "draw_appearance"),
+    "pixel centres": (shading, "see"),
+    "shadow rays": (shading, "light_received"),
+    "smooth light": (shading, "smooth_light"),
+    "edge rays": (SceneCaster, "query"),
+    "shading": (shading, "_shade"),
     "sensor": (scenes, "expose"),
-    "annotate": (scenes, "annotate"),
-    "write files": (SceneWriter, "add"),
+    "depth noise": (scenes, "measure_depth"),
+    "annotation": (scenes, "annotate"),
+    "files": (scenes, "write_image"),
 }
+PARTS = 15
+SIZE = {"width": 640, "height": 480}
 
 
 class Clock:
-    """Times functions by replacing them where they are looked up."""
+    """Times functions by replacing them where they are looked up; a stage within a stage counts for itself only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._inner = [0.0]
 
     def watch(self, label: str, owner: Any, name: str) -> None:
         """Replace `owner.name` by itself with a clock."""
@@ -49,73 +58,95 @@ class Clock:
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             start = time.process_time()
+            self._inner.append(0.0)
             try:
                 return original(*args, **kwargs)
             finally:
-                self.seconds[label] += time.process_time() - start
+                spent = time.process_time() - start
+                self.seconds[label] += spent - self._inner.pop()
+                self._inner[-1] += spent
 
         setattr(owner, name, timed)
 
 
-def milliseconds(clock: Clock, models: Any, K: Any, settings: SceneSettings, images: int) -> dict[str, float]:
-    """Time per image of every stage and of all."""
-    clock.seconds.clear()
+def recipe(arguments: argparse.Namespace, look: Look) -> scenes.Recipe:
+    """A look at 640x480 with 15 parts (the recording keeps its own numbers of parts)."""
+    parts = {} if look == "cosypose" else {"instances": (PARTS, PARTS)}
+    settings = validate(SceneSettings, {**PRESETS[look], **SIZE, **parts}, look)
+    models = Path(arguments.models)
+    return scenes.Recipe(models, models.with_name("models_collision"), Path(arguments.camera), settings, 0, 1)
+
+
+def milliseconds(clock: Clock, made: scenes.Recipe, images: int) -> dict[str, float]:
+    """Time per image of every stage, of the rest and of all, after one image to warm up."""
+    maker = scenes.SceneMaker(made)
     with tempfile.TemporaryDirectory() as folder:
+        writer = SceneWriter(Path(folder) / "000001")
+        maker.write(writer.folder, images)
+        clock.seconds.clear()
         start = time.process_time()
-        scenes.write_scene(Path(folder) / "000001", models, K, settings, 0, 1, images)
+        for im_id in range(images):
+            writer.note(im_id, maker.write(writer.folder, im_id))
+        writer.close()
         total = time.process_time() - start
-    return {label: 1e3 * clock.seconds[label] / images for label in STAGES} | {"all": 1e3 * total / images}
+    stages = {label: 1e3 * clock.seconds[label] / images for label in STAGES}
+    return stages | {"rest": 1e3 * total / images - sum(stages.values()), "all": 1e3 * total / images}
 
 
-def full_against_adaptive(models: Any, K: Any, repeats: int) -> tuple[float, float]:
-    """Median milliseconds of one `train` picture with four samples in every pixel, and at edges only."""
-    settings = validate(SceneSettings, PRESETS["train"], "benchmark")
+def rate(made: scenes.Recipe, images: int, workers: int) -> float:
+    """Images per second of wall time of a shard, from its first finished images on: start-up is left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SceneWriter(Path(folder) / "000001")
+        times = [time.perf_counter() for _ in shards._by_workers(writer.folder, made, images, workers)]
+    warm = images // 4
+    return (images - warm) / (times[-1] - times[warm - 1])
+
+
+def orders(made: scenes.Recipe) -> dict[str, float]:
+    """Million primary rays per second of Embree, rows one after the other, in 8x8 tiles, and in random order."""
+    maker = scenes.SceneMaker(made)
     rng = np.random.default_rng(0)
-    arrangement = scenes.settled_bin(models, settings, rng)
-    caster = scenes.SceneCaster(arrangement.bodies)
-    view = (scenes.intrinsics(K, settings, rng), scenes.camera_above(arrangement, settings, rng))
-    camera = shading.Camera(*view, settings.width, settings.height)
-    bank = scenes.TextureBank(settings.look, rng)
-    appearance = scenes.draw_appearance(arrangement.kinds, arrangement.obj_ids, settings, bank, rng)
-    medians = []
-    for everywhere in (True, False):
-        if everywhere:
-            scenes.edges = lambda body, normal, depth: np.ones(body.shape, dtype=bool)
-        else:
-            scenes.edges = shading.edges
-        times = []
-        for _ in range(repeats):
+    K = scenes.intrinsics(maker._K_sensor, made.settings, rng)
+    _, caster, T_cam_world = maker._scene(0, K, None, rng)
+    width, height = SIZE["width"], SIZE["height"]
+    origins, directions = camera_rays(K, T_cam_world, size=(width, height))
+    y, x = np.divmod(np.arange(width * height), width)
+    tiles = np.argsort(((y // 8) * (width // 8) + x // 8) * 64 + (y % 8) * 8 + x % 8)
+    result = {}
+    for name, order in (("rows", np.arange(len(y))), ("tiles", tiles), ("random", rng.permutation(len(y)))):
+        rays = origins[order], directions[order]
+        best = np.inf
+        for _ in range(5):
             start = time.process_time()
-            scenes.render(caster, camera, appearance)
-            times.append(1e3 * (time.process_time() - start))
-        medians.append(statistics.median(times[1:]))
-    return medians[0], medians[1]
+            caster.query(*rays)
+            best = min(best, time.process_time() - start)
+        result[name] = len(y) / best / 1e6
+    return result
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", required=True, help="folder of obj_*.ply")
     parser.add_argument("--camera", required=True, help="camera.json")
-    parser.add_argument("--images", type=int, default=12, help="images per look")
+    parser.add_argument("--images", type=int, default=24, help="images per look")
+    parser.add_argument("--scaling", type=int, default=0, help="images of a shard made by one and by two processes")
     arguments = parser.parse_args()
-    models = scenes.load_models(arguments.models, Path(arguments.models).with_name("models_collision"))
-    K = scenes.sensor_intrinsics(arguments.camera)
-    full, adaptive = full_against_adaptive(models, K, 8)
+    cv2.setNumThreads(1)
+    speeds = orders(recipe(arguments, "train"))
+    print("Embree, million primary rays per second: " + ", ".join(f"{k} {v:.1f}" for k, v in speeds.items()))
+    if arguments.scaling:
+        one, two = (rate(recipe(arguments, "train"), arguments.scaling, workers) for workers in (1, 2))
+        print(f"images per second: one process {one:.1f}, two {two:.1f}, ratio {two / one:.2f}")
     clock = Clock()
     for label, (owner, name) in STAGES.items():
         clock.watch(label, owner, name)
-    columns = {}
-    for look, values in PRESETS.items():
-        settings = validate(SceneSettings, values, look)
-        milliseconds(clock, models, K, settings, 1)  # warm-up
-        columns[f"{look} {settings.width}x{settings.height}"] = milliseconds(
-            clock, models, K, settings, arguments.images
-        )
-    print(f"{'CPU ms per image':24}" + "".join(f"{name:>18}" for name in columns))
+    looks: tuple[Look, ...] = ("train", "random", "cosypose")
+    columns = {look: milliseconds(clock, recipe(arguments, look), arguments.images) for look in looks}
+    print(f"{'CPU ms per image 640x480':28}" + "".join(f"{name:>12}" for name in columns))
     for label in next(iter(columns.values())):
-        print(f"{label:24}" + "".join(f"{column[label]:18.1f}" for column in columns.values()))
-    print(f"four samples everywhere {full:.0f} ms, at edges only {adaptive:.0f} ms: {full / adaptive:.1f} times faster")
+        print(f"{label:28}" + "".join(f"{column[label]:12.1f}" for column in columns.values()))
+    print(f"{'images/s on two cores':28}" + "".join(f"{2e3 / column['all']:12.1f}" for column in columns.values()))
 
 
 if __name__ == "__main__":

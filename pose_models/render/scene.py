@@ -82,9 +82,10 @@ class SceneHits:
 class SceneCaster:
     """An Embree scene of placed bodies; building it costs about 1 ms per thousand triangles.
 
-    Tables over the faces of all bodies, body by body: `corners` (F, 3, 3) mm in the world, `normals` (F, 3, 3) of the corners and `flat` (F, 3) of the faces
-    (not normalised) in the world, `local` (F, 3, 3) corners in the object frame, `side` (F,), `colors` (F, 3, 3).
-    `first_face` (B,) int64 says where each body's begin, `has_colors` (B,) uint8 which bodies have colours.
+    Tables over the faces of all bodies, body by body: in the world `corners` (F, 3, 3) mm, `normals` (F, 3, 3) of the
+    corners and `flat` (F, 3) of the faces (not normalised); in the object frame `local` (F, 3, 3) corners; `side` (F,),
+    `colors` (F, 3, 3).
+    `first_face` (B,) int64 says where each one begins, `has_colors` (B,) uint8 which have colours of their own.
     """
 
     def __init__(self, bodies: Sequence[Body]) -> None:

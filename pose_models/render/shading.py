@@ -111,11 +111,12 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class _Surface:
-    """What the centres of an image's pixels see: body (H, W), shading normal (H, W, 3), light (h, w, lamps + 1)."""
+    """What the centres of an image's pixels see: body (H, W), shading normal (H, W, 3), light as from `smooth_light`."""
 
     body: NDArray[np.int32]
     normal: Float
     light: Float
+    is_plain: NDArray[np.uint8]
 
 
 def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> Picture:
@@ -127,7 +128,7 @@ def render(caster: SceneCaster, camera: Camera, appearance: Appearance) -> Pictu
     body = answer.body.reshape(height, width)
     normal = _normals(caster, answer, directions).reshape(height, width, 3)
     raw = light_received(caster, camera, directions, body, depth, normal, appearance.lighting)
-    surface = _Surface(body, normal, smooth_light(raw, body, normal))
+    surface = _Surface(body, normal, *smooth_light(raw, body, normal))
     radiance = np.empty((height * width, 3), dtype=np.float32)
     chosen = edges(body, normal, depth)
     rest = dataclasses.replace(answer, body=answer.body.copy())
@@ -181,7 +182,7 @@ def _shade(
     received = np.empty((count * samples, len(lamps) + 1), dtype=np.float32)
     kernels.light_at(
         count, samples, pixels, offsets, height, width, len(lamps) + 1, surface.body, surface.normal, answer.body,
-        normal, surface.light, received,
+        normal, surface.light, surface.is_plain, received,
     )  # fmt: skip
     ambient = np.array([appearance.lighting.sky, appearance.lighting.ground], dtype=np.float32)
     materials = appearance.materials
@@ -235,12 +236,16 @@ def light_received(
     return received.reshape(rows, columns, -1)
 
 
-def smooth_light(received: Float, body: NDArray[np.int32], normal: Float) -> Float:
-    """Average cells (h, w, C) over 4 x 4 of the same body (H, W) and like orientation (H, W, 3)."""
+def smooth_light(received: Float, body: NDArray[np.int32], normal: Float) -> tuple[Float, NDArray[np.uint8]]:
+    """Average cells (h, w, C) over 4 x 4 of the same body (H, W) and like orientation (H, W, 3).
+
+    Returns:
+        The averages (h, w, C), and (h, w) whether a cell and its three next to the right and below show one surface.
+    """
     received = np.ascontiguousarray(received, dtype=np.float32)
-    smooth = np.empty_like(received)
-    kernels.smooth_light(*body.shape, received.shape[-1], body, normal, received, smooth)
-    return smooth
+    smooth, is_plain = np.empty_like(received), np.empty(received.shape[:2], dtype=np.uint8)
+    kernels.smooth_light(*body.shape, received.shape[-1], body, normal, received, smooth, is_plain)
+    return smooth, is_plain
 
 
 def edges(body: NDArray[np.int32], normal: Float, depth: Float) -> NDArray[np.int64]:

@@ -127,7 +127,7 @@ def find_edges(
                         + normal[y, x, 1] * normal[yy, xx, 1]
                         + normal[y, x, 2] * normal[yy, xx, 2]
                     )
-                    differs = cosine < 0.85 or abs(depth[y, x] - depth[yy, xx]) > 0.02 * depth[y, x]
+                    differs = cosine < 0.75 or abs(depth[y, x] - depth[yy, xx]) > 0.02 * depth[y, x]
                 if differs:
                     is_edge[y, x] = is_edge[yy, xx] = 1
     count = 0
@@ -178,27 +178,38 @@ def light_queries(
             scale = reach / max(np.sqrt(square), 1e-6)
             for axis in range(3):
                 target[lamps, count, axis] *= scale
+            for index in range(lamps):
+                toward = target[index, count]
+                if toward[0] * normal[y, x, 0] + toward[1] * normal[y, x, 1] + toward[2] * normal[y, x, 2] <= 0.0:
+                    # Its light falls on the other side, whatever stands between: a ray of no length is answered fast.
+                    for axis in range(3):
+                        target[index, count, axis] = np.float32(1e-3) * normal[y, x, axis]
             count += 1
     return count
 
 
-@kernel("void", "i8", "i8", "i8", "i4*", "f4*", "f4*", "f4*")
+@kernel("void", "i8", "i8", "i8", "i4*", "f4*", "f4*", "f4*", "u1*")
 def smooth_light(
-    height: int, width: int, channels: int, body_: Any, normal_: Any, raw_: Any, smooth_: Any
+    height: int, width: int, channels: int, body_: Any, normal_: Any, raw_: Any, smooth_: Any, is_plain_: Any
 ) -> None:  # pragma: no cover - compiled
-    """Average the light of cells (every second pixel) over 4 x 4 cells of the same body and like orientation."""
+    """Average the light of cells (every second pixel) over 4 x 4 cells of the same body and like orientation.
+
+    is_plain: whether the next cells to the right and below show the same surface too, so that light between is bilinear.
+    """
     rows, columns = (height + 1) // 2, (width + 1) // 2
     body, normal = carray(body_, (height, width)), carray(normal_, (height, width, 3))
     raw, smooth = carray(raw_, (rows, columns, channels)), carray(smooth_, (rows, columns, channels))
+    is_plain = carray(is_plain_, (rows, columns))
     for row in range(rows):
         for column in range(columns):
             for channel in range(channels):
                 smooth[row, column, channel] = 0.0
             here = body[2 * row, 2 * column]
+            is_plain[row, column] = 0
             if here < 0:
                 continue
             nx, ny, nz = normal[2 * row, 2 * column]
-            weight = np.float32(0.0)
+            weight, alike = np.float32(0.0), 0
             for r in range(max(row - 2, 0), min(row + 2, rows)):
                 for c in range(max(column - 2, 0), min(column + 2, columns)):
                     if body[2 * r, 2 * c] != here:
@@ -207,10 +218,12 @@ def smooth_light(
                     if nx * m[0] + ny * m[1] + nz * m[2] <= 0.9:
                         continue
                     weight += np.float32(1.0)
+                    alike += r >= row and c >= column
                     for channel in range(channels):
                         smooth[row, column, channel] += raw[r, c, channel]
             for channel in range(channels):
                 smooth[row, column, channel] /= weight
+            is_plain[row, column] = alike == 4
 
 
 @kernel(
@@ -261,10 +274,10 @@ def albedo_at(
             albedo[i, channel] = min(max(value, np.float32(0.01)), np.float32(0.97))
 
 
-@kernel("void", "i8", "i8", "i8*", "f4*", "i8", "i8", "i8", "i4*", "f4*", "i4*", "f4*", "f4*", "f4*")
+@kernel("void", "i8", "i8", "i8*", "f4*", "i8", "i8", "i8", "i4*", "f4*", "i4*", "f4*", "f4*", "u1*", "f4*")
 def light_at(
     pixels: int, samples: int, pixel_: Any, offset_: Any, height: int, width: int, channels: int,
-    map_body_: Any, map_normal_: Any, body_: Any, normal_: Any, light_: Any, received_: Any,
+    map_body_: Any, map_normal_: Any, body_: Any, normal_: Any, light_: Any, is_plain_: Any, received_: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
     """Light (pixels * samples, channels) at samples, from the cells around them that show the same surface.
 
@@ -276,7 +289,7 @@ def light_at(
     map_body, map_normal = carray(map_body_, (height, width)), carray(map_normal_, (height, width, 3))
     body, normal = carray(body_, (total,)), carray(normal_, (total, 3))
     light, received = carray(light_, (rows, columns, channels)), carray(received_, (total, channels))
-    one = np.float32(1.0)
+    is_plain, one = carray(is_plain_, (rows, columns)), np.float32(1.0)
     for i in range(total):
         b = body[i]
         if b < 0:
@@ -287,6 +300,16 @@ def light_at(
         weight = np.float32(0.0)
         for channel in range(channels):
             received[i, channel] = 0.0
+        r, c = y // 2, x // 2
+        m = map_normal[2 * r, 2 * c]
+        cosine = normal[i, 0] * m[0] + normal[i, 1] * m[1] + normal[i, 2] * m[2]
+        if is_plain[r, c] and map_body[2 * r, 2 * c] == b and cosine > 0.9:
+            fu, fv = max(u - np.float32(c), np.float32(0.0)), max(v - np.float32(r), np.float32(0.0))
+            for channel in range(channels):
+                upper = light[r, c, channel] + fu * (light[r, c + 1, channel] - light[r, c, channel])
+                lower = light[r + 1, c, channel] + fu * (light[r + 1, c + 1, channel] - light[r + 1, c, channel])
+                received[i, channel] = upper + fv * (lower - upper)
+            continue
         for wide in range(2):
             if weight > 0.0:
                 break
@@ -348,7 +371,7 @@ def shade_samples(
             lit = received[i, lamps]
             upward, share = half + half * nz, np.float32(0.25) + np.float32(0.75) * lit
             facing = nx * vx + ny * vy + nz * vz
-            sharp = min(max(half + np.float32(1.5) * (2 * facing * nz - vz), zero), one)
+            sharp = min(max(half + np.float32(1.5) * (facing * nz + facing * nz - vz), zero), one)
             grazing = one - min(max(facing, zero), one)
             grazing = grazing * grazing * grazing * grazing * grazing
             gloss = specular * (np.float32(0.3) + np.float32(0.7) * grazing) * (np.float32(0.3) + np.float32(0.7) * lit)

@@ -57,7 +57,7 @@ def gather(scenes: Sequence[BopScene]) -> Sightings:
     Raises:
         InputError: there is no annotated instance.
     """
-    rows: list[tuple[int, int, float, float, float]] = []
+    rows: list[tuple[float, ...]] = []
     poses = []
     image = 0
     for scene in scenes:
@@ -71,9 +71,9 @@ def gather(scenes: Sequence[BopScene]) -> Sightings:
             image += 1
     if not rows:
         raise InputError(f"{scenes[0].path}: no annotated instance in the scenes given")
-    columns: list[NDArray[Any]] = [np.array(column) for column in zip(*rows, strict=True)]
-    obj_id, images, visible, distance, size = columns
-    return Sightings(obj_id, images, visible, distance, size, np.stack(poses))
+    t = np.array(rows, dtype=np.float64)
+    obj_id, images = t[:, 0].astype(np.int64), t[:, 1].astype(np.int64)
+    return Sightings(obj_id, images, t[:, 2], t[:, 3], t[:, 4], np.stack(poses))
 
 
 def render(folders: Sequence[Path], title: str, models: Path | None, images: int) -> str:

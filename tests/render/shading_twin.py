@@ -61,7 +61,7 @@ def edges(body, normal, depth):
         a, b = tuple(far), tuple(near)
         change = body[a] != body[b]
         seen = body[a] >= 0
-        change |= seen & ((normal[a] * normal[b]).sum(axis=2) < 0.85)
+        change |= seen & ((normal[a] * normal[b]).sum(axis=2) < 0.75)
         change |= seen & (np.abs(depth[a] - depth[b]) > 0.02 * depth[a])
         result[a] |= change
         result[b] |= change
