@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from pose_models.datasets.lock import LOCK, locked_parts, read_lock, record_dige
 from pose_models.datasets.transfer import Patience, RemoteFile, download, is_whole
 from pose_models.files import InputError, file_digest, write_json
 from pose_models.settings import did_you_mean
+
+log = logging.getLogger(__name__)
 
 UNPACKED_PER_ARCHIVE = 1.4
 """Estimated bytes on disk per byte of archive: images are compressed already, but each of many masks takes a block."""
@@ -146,13 +149,11 @@ def fetch(name: str, wanted: Sequence[Wanted], root: Path, patience: Patience) -
 
 def _fetch_one(file: Wanted, lock: Path, patience: Patience, advance: Callable[[int], object]) -> None:
     remote, path = file.remote, file.path
-    if path.exists():
-        if is_whole(path, remote):
-            advance(path.stat().st_size)
-        elif file.mirrored:
+    if path.exists() and not is_whole(path, remote, advance):
+        if file.mirrored:
             raise InputError(f"{path}: not the bytes that {lock} asks for; replace the file in the mirror")
-        else:
-            path.unlink()  # damaged on this disk: fetched again
+        log.warning("%s: not the bytes that %s asks for; fetching it again", path, lock)
+        path.unlink()
     if not path.exists():
         if not remote.url:
             raise InputError(f"{path.name}: lies no longer in the mirror; put it back, or remove {lock}")

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 RECEIVED_BYTES = 1 << 14  # at most so much is lost when a connection breaks
+SLOW_BYTES = 10**9  # reading so much takes seconds
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT_S = (20, 60)
 Progress = Callable[[int], Any]
@@ -82,11 +83,11 @@ class Spoilt(Exception):
     """What came cannot become the file; it has to be fetched from its beginning."""
 
 
-def is_whole(path: Path, remote: RemoteFile) -> bool:
-    """Whether a file has the length and the digest of `remote` (as far as they are known)."""
+def is_whole(path: Path, remote: RemoteFile, progress: Progress = int) -> bool:
+    """Whether a file has the length and the digest of `remote` (as far as they are known); shows the bytes read."""
     if remote.size is not None and path.stat().st_size != remote.size:
         return False
-    return remote.digest is None or _hash_of(path, remote).hexdigest() == remote.digest
+    return remote.digest is None or _hash_of(path, remote, progress).hexdigest() == remote.digest
 
 
 def download(
@@ -193,17 +194,20 @@ def _append(remote: RemoteFile, response: requests.Response, part: Path, start: 
 
 def _accept(remote: RemoteFile, part: Path, target: Path) -> None:
     """Rename the partial file if it is what it should be."""
-    found = _hash_of(part, remote).hexdigest() if remote.digest else None
+    if remote.digest and part.stat().st_size > SLOW_BYTES:
+        log.info("%s: verifying", remote.name)
+    found = _hash_of(part, remote, int).hexdigest() if remote.digest else None
     if found != remote.digest:
         raise Spoilt(f"its digest is {found} instead of {remote.digest}")
     part.replace(target)
 
 
-def _hash_of(path: Path, remote: RemoteFile) -> Any:
+def _hash_of(path: Path, remote: RemoteFile, progress: Progress) -> Any:
     digest = remote.hash()
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
+            progress(len(chunk))
     return digest
 
 

@@ -166,6 +166,16 @@ def test_faults_that_stay_end_in_one_sentence_and_no_file(hub: Hub, tmp_path: Pa
     assert not left.exists() or content.startswith(left.read_bytes())
 
 
+def test_a_server_that_sends_other_bytes_than_asked_for_is_noticed_without_a_digest(hub: Hub, tmp_path: Path) -> None:
+    content = random_files(0, ["x"], 100_000)["x"]
+    (hub.folder / "plain").mkdir()
+    (hub.folder / "plain/x.zip").write_bytes(content)
+    hub.go_wrong({"x.zip": ["wrongrange", "longer"]})
+    (tmp_path / ".x.zip.part").write_bytes(content[:1000])
+    download(RemoteFile("x.zip", f"{hub.url}/plain/x.zip", 100_000), tmp_path / "x.zip", {}, QUICK, lambda count: None)
+    assert (tmp_path / "x.zip").read_bytes() == content
+
+
 def test_a_version_that_changed_is_not_mixed_with_the_old_one(hub: Hub, tmp_path: Path) -> None:
     (hub.folder / "plain").mkdir()
     (hub.folder / "plain/x.zip").write_bytes(b"new" * 1000)
