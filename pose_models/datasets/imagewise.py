@@ -81,14 +81,17 @@ class ImagewiseSplit:
         columns = {name: array for name, array in arrays.items() if name not in ("im_ids", "first", "scene_ids")}
         return Table(arrays["im_ids"], arrays["first"], columns).part(int(start), int(stop))
 
-    def read(self, scene_id: int, im_id: int, role: str) -> Content | None:
-        """Name and bytes of an image's file of a role (`ROLES`), None if there is none."""
+    def has(self, scene_id: int, im_id: int, role: str) -> bool:
+        """Whether an image has a file of a role (`ROLES`)."""
         found = self._positions.get((scene_id, im_id))
-        if found is None:
+        return found is not None and int(self._arrays["places"][found, ROLES.index(role), 2]) >= 0
+
+    def read(self, scene_id: int, im_id: int, role: str) -> Content | None:
+        """Name and bytes of an image's file of a role, None if there is none."""
+        if not self.has(scene_id, im_id, role):
             return None
-        shard, offset, size, suffix = (int(value) for value in self._arrays["places"][found, ROLES.index(role)])
-        if size < 0:
-            return None
+        place = self._arrays["places"][self._positions[scene_id, im_id], ROLES.index(role)]
+        shard, offset, size, suffix = place.tolist()
         name = f"{scene_id:06d}_{im_id:06d}.{role}.{SUFFIXES[suffix]}"
         path = self.folder / name if shard == FOLDER else self.shards[shard]
         with path.open("rb") as stream:
@@ -135,6 +138,15 @@ class ImagewiseScene(BopScene):
         """What the annotations are called in messages."""
         return self.split.folder / f"{self.scene_id:06d}_*.{kind.name}.json"
 
+    def has(self, kind: Kind) -> bool:
+        """Whether there are annotations of a kind."""
+        return self.split.table(kind, self.scene_id) is not None
+
+    def digests(self) -> list[str]:
+        """A digest of each kind of annotations that there is, to tell whether they have changed."""
+        texts = ([self.annotation(kind, im_id) for im_id in self.image_ids] for kind in KINDS if self.has(kind))
+        return [hashlib.sha256(b"\n".join(text or b"" for text in kind)).hexdigest() for kind in texts]
+
     def rgb_path(self, im_id: int) -> Path:
         """Path of the colour image; InputError in shards, whose images have none (`rgb_file` reads them)."""
         name, _ = self.rgb_file(im_id)
@@ -153,9 +165,13 @@ class ImagewiseScene(BopScene):
         """Name and bytes of the depth image's file, None if there is none."""
         return self._read(im_id, "depth")
 
+    def has_rgb(self, im_id: int) -> bool:
+        """Whether a colour (or grey) image exists."""
+        return self.split.has(self.scene_id, im_id, "rgb") or self.split.has(self.scene_id, im_id, "gray")
+
     def has_depth(self, im_id: int) -> bool:
         """Whether a depth image exists."""
-        return self.depth_file(im_id) is not None
+        return self.split.has(self.scene_id, im_id, "depth")
 
     def mask(self, im_id: int, gt_id: int, visible: bool = True) -> NDArray[np.bool_]:
         """Mask (H, W) of an instance: its visible part, or its whole silhouette inside the image."""
@@ -163,7 +179,7 @@ class ImagewiseScene(BopScene):
 
     def has_masks(self, im_id: int, visible: bool = True) -> bool:
         """Whether an image has masks."""
-        return self._read(im_id, "mask_visib" if visible else "mask") is not None
+        return self.split.has(self.scene_id, im_id, "mask_visib" if visible else "mask")
 
     def masks(self, im_id: int, visible: bool = True) -> dict[int, NDArray[np.bool_]]:
         """All masks of an image by gt id."""

@@ -126,9 +126,10 @@ def _members(scene: BopScene, im_id: int) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _images(scene: BopScene, im_id: int) -> Iterator[tuple[str, str, bytes]]:
-    name, content = scene.rgb_file(im_id)
-    parts = Path(name).parent.name if not isinstance(scene, ImagewiseScene) else name.rsplit(".", 2)[1]
-    yield ("gray" if parts.startswith("gray") else "rgb"), name.rpartition(".")[2], content
+    if scene.has_rgb(im_id):
+        name, content = scene.rgb_file(im_id)
+        place = name.rsplit(".", 2)[1] if isinstance(scene, ImagewiseScene) else Path(name).parent.name
+        yield ("gray" if place.startswith("gray") else "rgb"), name.rpartition(".")[2], content
     depth = scene.depth_file(im_id)
     if depth is not None:
         yield "depth", depth[0].rpartition(".")[2], depth[1]

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from pose_models.datasets import index, records
 from pose_models.datasets.image_files import decode_image, read_image
-from pose_models.datasets.index import CAMERA, INFOS, INSTANCES, ByImage, Kind, Table
+from pose_models.datasets.index import CAMERA, INFOS, INSTANCES, KINDS, ByImage, Kind, Table
 from pose_models.datasets.records import Camera, Instance, InstanceInfo
-from pose_models.files import InputError
+from pose_models.files import InputError, file_digest
 
 COLOR = ("rgb", "gray")
 SUFFIXES = ("png", "jpg", "tif", "tiff", "jpeg")
@@ -113,6 +113,14 @@ class BopScene:
             self._texts[kind.name] = index.entry_texts(self.annotation_file(kind))
         return self._texts[kind.name].get(im_id)
 
+    def has(self, kind: Kind) -> bool:
+        """Whether there are annotations of a kind."""
+        return self.annotation_file(kind).exists()
+
+    def digests(self) -> list[str]:
+        """A digest of each kind of annotations that there is, to tell whether they have changed."""
+        return [file_digest(self.annotation_file(kind)) for kind in KINDS if self.has(kind)]
+
     @property
     def sensors(self) -> list[str]:
         """Sensors that have a camera file of their own."""
@@ -154,6 +162,10 @@ class BopScene:
             raise InputError(f"{self.path}: depth image {im_id:06d} not found")
         raw = decode_image(file[1], file[0], cv2.IMREAD_UNCHANGED)
         return raw.astype(np.float32) * np.float32(self.camera(im_id).depth_scale)
+
+    def has_rgb(self, im_id: int) -> bool:
+        """Whether a colour (or grey) image exists."""
+        return self._find(COLOR, im_id) is not None
 
     def has_depth(self, im_id: int) -> bool:
         """Whether a depth image exists."""

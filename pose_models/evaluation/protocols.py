@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pose_models.datasets.estimates import Estimates, read_estimates
+from pose_models.datasets.index import INSTANCES
 from pose_models.evaluation.world import World
 from pose_models.files import InputError, file_digest, json_digest
 
@@ -97,7 +98,7 @@ def _check_ground_truth(world: World) -> None:
     if world.facts.entry.public_ground_truth or not world.facts.split.startswith("test"):
         return
     first = next(iter(world.targets), None)
-    if first and not (world.scene(first[0]).path / "scene_gt.json").exists():
+    if first and not world.scene(first[0]).has(INSTANCES):
         raise InputError(
             f"{world.dataset.root}: the ground truth of {world.facts.split} is not published; "
             "submit the file to the BOP server, or evaluate another --split"
@@ -109,14 +110,7 @@ def input_digests(world: World, path: Path) -> dict[str, Any]:
     root = world.dataset.root
     names = [f"{world.models}/models_info.json"]
     names += [file.name for file in sorted(root.glob(f"{world.facts.split.split('_')[0]}_targets_bop*.json"))]
-    annotations = {
-        str(scene): [
-            file_digest(file)
-            for file in sorted(world.scene(scene).path.glob("scene_*.json"))
-            if file.name in ("scene_gt.json", "scene_gt_info.json", "scene_camera.json")
-        ]
-        for scene in world.scene_ids
-    }
+    annotations = {str(scene): world.scene(scene).digests() for scene in world.scene_ids}
     return {
         path.name: file_digest(path),
         **{name: file_digest(root / name) for name in names},

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pose_models.datasets.bop import BopDataset, BopScene, Target
 from pose_models.datasets.catalogue import Facts, dataset_facts
+from pose_models.datasets.index import INFOS, INSTANCES
 from pose_models.files import InputError, read_json
 from pose_models.geometry.symmetries import symmetry_transforms
 from pose_models.meshes.mesh import Mesh, load_mesh, read_mesh
@@ -120,7 +121,7 @@ class World:
         if key not in self._truths:
             scene = self.scene(key[0])
             if key[1] not in scene.ground_truth:
-                raise InputError(f"{scene.path / 'scene_gt.json'}: no entry for image {key[1]}, which is a target")
+                raise InputError(f"{scene.annotation_file(INSTANCES)}: no entry for image {key[1]}, which is a target")
             instances = scene.ground_truth[key[1]]
             T = np.stack([i.T_cam_obj for i in instances]) if instances else np.zeros((0, 4, 4))
             self._truths[key] = ImageTruth(
@@ -132,11 +133,11 @@ class World:
         return self._truths[key]
 
     def _visible_fractions(self, scene: BopScene, im_id: int, count: int) -> Array:
-        file = scene.path / "scene_gt_info.json"
-        if file.exists():
+        if scene.has(INFOS):
             return np.array([info.visib_fract for info in scene.ground_truth_info[im_id]], dtype=np.float64)
         if self.assume_visible:
             return np.ones(count)
+        file = scene.annotation_file(INFOS)
         raise InputError(f"{file}: not found; make it with workflow_scripts/annotate.py --dataset {self.dataset.root}")
 
     def image_size(self, key: ImageKey) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from pose_models.datasets.bop import BopDataset
 from pose_models.datasets.estimates import write_estimates
+from pose_models.datasets.layouts import convert_split
 from pose_models.evaluation import analysis
 from pose_models.evaluation.bop19 import tables
 from pose_models.evaluation.localisation import averages, bop19_errors, perfect_ranking
@@ -237,3 +239,18 @@ def test_photographs_need_neither_depth_nor_visibility(made_dataset, files, tmp_
     assert scores["instances_total"] == 12
     with pytest.raises(InputError, match=r"scene_gt_info\.json: not found; make it with"):
         score(World(BopDataset(copy)), files["perfect"])
+
+
+@pytest.mark.parametrize("layout", ["imagewise", "webdataset"])
+def test_scores_are_the_same_whatever_the_layout_of_the_images(
+    made_dataset, files, world, tmp_path, monkeypatch, layout
+):
+    monkeypatch.setenv("BOPFLOW_CACHE", str(tmp_path / "cache"))
+    copy = tmp_path / "made"
+    shutil.copytree(made_dataset, copy, ignore=shutil.ignore_patterns("test"))
+    convert_split(BopDataset(made_dataset), "test", layout, copy / "test")
+    other = World(BopDataset(copy))
+    for name in ("perfect", "noisy"):
+        got, expected = score(other, files[name]), score(world, files[name])
+        assert got.pop("inputs").keys() == expected.pop("inputs").keys()
+        assert got == expected
