@@ -69,7 +69,7 @@ def load_meshes(folder: str | Path) -> dict[int, tuple[Path, Mesh]]:
     paths = sorted(Path(folder).glob("obj_*.ply"))
     if not paths:
         raise InputError(f"{folder}: no obj_*.ply; give the folder of a dataset's models")
-    return {int(path.stem.removeprefix("obj_")): (path, load_mesh(path)) for path in paths}
+    return {int(path.stem.removeprefix("obj_")): (path, load_mesh(path, texture=True)) for path in paths}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +117,11 @@ def _add_model(
     files: dict[str, dict[str, Any]], meshes: dict[str, Mesh], key: str, path: Path | None, mesh: Mesh, folder: Path
 ) -> None:
     """Enter a model; Blender gets a copy as our reader understood it, or the file itself if it has a texture."""
-    textured = path is not None and b"TextureFile" in path.read_bytes()[:4096].partition(b"end_header")[0]
     copy = folder / f"model_{key}.ply"
-    if not textured:
+    if mesh.texture is None:
         save_ply(copy, mesh)
-    files[key] = {"path": str(path if textured else copy), "is_plain": not textured and mesh.colors is None}
+    file = copy if mesh.texture is None else path
+    files[key] = {"path": str(file), "is_plain": mesh.texture is None and mesh.colors is None}
     meshes[key] = mesh
 
 
