@@ -52,11 +52,18 @@ class RayCaster:
             pixel_center: image coordinate at which pixel 0 is sampled (0.0, or 0.5 as the BOP reference does).
         """
         K, T = np.asarray(K, dtype=np.float64), np.asarray(T_cam_obj, dtype=np.float64)
-        left, top, right, bottom = projected_boxes(self._embree.corners, K, T, width, height, pixel_center).tolist()
         canvas = Canvas.empty(width, height)
-        instance = Instance(0, self._embree, T, (left, top, right, bottom))
+        instance = Instance(0, self._embree, T, self.box(K, T, width, height, pixel_center))
         cast_views([View(K, [instance], canvas)], pixel_center)
         return Hits(canvas.face, canvas.barycentric, canvas.depth)
+
+    def box(
+        self, K: ArrayLike, T_cam_obj: ArrayLike, width: int, height: int, pixel_center: float = 0.0
+    ) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom (ends excluded) of the pixels that may see the object; see `windows`."""
+        box = projected_boxes(self._embree.corners, K, T_cam_obj, width, height, pixel_center)
+        left, top, right, bottom = box.tolist()
+        return left, top, right, bottom
 
     def coordinates(self, hits: Hits) -> NDArray[np.float32]:
         """Object coordinates (H, W, 3) mm of what each pixel sees; 0 where the ray missed."""

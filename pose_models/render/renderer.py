@@ -52,6 +52,8 @@ class Renderer:
         self, meshes: Mapping[int, Mesh], device: str | torch.device = "cpu", backend: str | None = None
     ) -> None:
         self.device = torch.device(device)
+        if self.device.type == "cuda" and self.device.index is None and backend != "embree":
+            self.device = torch.device("cuda", torch.cuda.current_device())
         self.meshes = dict(meshes)
         self._index = {obj_id: index for index, obj_id in enumerate(self.meshes)}
         backend = backend or ("embree" if self.device.type == "cpu" else "warp")
@@ -127,7 +129,7 @@ class Renderer:
         if len(place) and not (place.min() >= 0 and place.max() < len(K)):
             raise ValueError(f"images {place.min()}..{place.max()} are named, but intrinsics are given for {len(K)}")
         for name, tensor in (("T_cam_obj", T), ("K", K)):
-            if tensor.device.type != self.device.type:
+            if tensor.device != self.device:
                 raise ValueError(f"{name} is on {tensor.device}, the renderer on {self.device}; move one of them")
 
 

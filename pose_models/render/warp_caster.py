@@ -50,6 +50,8 @@ class WarpCaster:
             torch.from_numpy(np.stack(centers)).to(device),
             torch.tensor(scales, dtype=torch.float64).to(device),
         )
+        self._streams: dict[int, wp.Stream] = {}  # Warp's names of torch's streams
+        wp.synchronize_device(self._warp)  # structures are built on Warp's stream and used on torch's
 
     def cast(
         self, fragments: Fragments, mesh: NDArray[np.int64], image: NDArray[np.int64], T: Tensor, K: Tensor,
@@ -63,7 +65,6 @@ class WarpCaster:
         index = (index.pin_memory() if self._device.type == "cuda" else index).to(self._device, non_blocking=True)
         members, starts, place = torch.split(index, [len(order), len(first), len(image)])
         rays, boxes = self._prepare(fragments.mesh, T, K[place.long()], width, height, center)
-        stream = wp.stream_from_torch(torch.cuda.current_stream(self._device)) if self._warp.is_cuda else None
         wp.launch(
             cast_pixel,
             dim=(images, height, width),
@@ -74,8 +75,17 @@ class WarpCaster:
                 wp.from_torch(fragments.barycentric, dtype=wp.vec3),
             ],
             device=self._warp,
-            stream=stream,
+            stream=self._stream(),
         )  # fmt: skip
+
+    def _stream(self) -> wp.Stream | None:
+        """Torch's current stream; None on the CPU."""
+        if not self._warp.is_cuda:
+            return None
+        stream = torch.cuda.current_stream(self._device)
+        if stream.cuda_stream not in self._streams:
+            self._streams[stream.cuda_stream] = wp.stream_from_torch(stream)
+        return self._streams[stream.cuda_stream]
 
     def _prepare(
         self, mesh: Tensor, T: Tensor, K: Tensor, width: int, height: int, center: float

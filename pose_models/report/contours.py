@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pose_models.geometry.cameras import project, resize_intrinsics
-from pose_models.geometry.transforms import apply
+from pose_models.geometry.cameras import resize_intrinsics
 from pose_models.render.raycast import RayCaster
 
 Mask = NDArray[np.bool_]
@@ -21,8 +20,6 @@ OVERSAMPLE = 4
 
 def silhouette(caster: RayCaster, K: ArrayLike, T_cam_obj: ArrayLike, width: int, height: int) -> Mask:
     """Pixels (height, width) whose centre sees the object alone; all False if the pose is not finite."""
-    if not np.isfinite(np.asarray(T_cam_obj)).all():
-        return np.zeros((height, width), dtype=bool)
     return caster.cast(K, T_cam_obj, width, height).mask
 
 
@@ -41,29 +38,15 @@ def contours(
     Returns:
         Polylines in px; none if nothing of the object is in the image.
     """
-    x, y, right, bottom = _window(caster, K, T_cam_obj, width, height)
-    if right <= x or bottom <= y:
+    left, top, right, bottom = caster.box(K, T_cam_obj, width, height)
+    if right <= left or bottom <= top:
         return []
+    # The fine rays reach half a pixel further than the pixels' centres.
+    x, y, right, bottom = max(left - 1, 0), max(top - 1, 0), min(right + 1, width), min(bottom + 1, height)
     K_window = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]]) @ np.asarray(K, dtype=np.float64)
     K_fine = resize_intrinsics(K_window, oversample, oversample)
     mask = silhouette(caster, K_fine, T_cam_obj, oversample * (right - x), oversample * (bottom - y))
     return [line + np.array([x, y]) for line in mask_contours(mask, oversample)]
-
-
-def _window(
-    caster: RayCaster, K: ArrayLike, T_cam_obj: ArrayLike, width: int, height: int
-) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom px (ends excluded) of the part of the image that can see the object."""
-    T = np.asarray(T_cam_obj, dtype=np.float64)
-    if not np.isfinite(T).all():
-        return 0, 0, 0, 0
-    points = apply(T, caster.mesh.vertices)
-    if points[:, 2].min() <= 0:
-        return 0, 0, width, height
-    uv = project(points, K)
-    left, top = np.clip(np.floor(uv.min(axis=0)) - 1, 0, [width, height]).astype(int)
-    right, bottom = np.clip(np.ceil(uv.max(axis=0)) + 2, 0, [width, height]).astype(int)
-    return int(left), int(top), int(right), int(bottom)
 
 
 def mask_contours(mask: Mask, oversample: int = 1) -> list[Polyline]:
