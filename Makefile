@@ -58,7 +58,7 @@ $(READY):
 	@index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null); \
 	    VIRTUAL_ENV=$(VENV) $${index:+env UV_DEFAULT_INDEX="$$index"} $(BIN)/uv pip sync --require-hashes requirements.lock
 	@echo "$(CURDIR)" > $(VENV)/lib/python3.11/site-packages/bopflow.pth
-	@$(BIN)/python -m pose_models.evaluation.kernels >/dev/null  # compile once, before anything is timed or runs in parallel
+	@$(BIN)/python -m pose_models.compiled >/dev/null  # compile once, before anything is timed or runs in parallel
 	@rm -f $(VENV)/ready-* && touch $@
 
 clean:  ## remove everything that was made, the environment included

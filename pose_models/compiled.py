@@ -3,7 +3,7 @@
 Numba compiles a kernel, but importing numba costs a second or two even when everything is in its cache, which is more
 than most evaluations need altogether. So the machine code of each kernel is kept in `__pycache__` beside its module
 and loaded through llvmlite alone; numba is imported only where a kernel has never been compiled on this kind of
-processor. `python -m pose_models.evaluation.kernels` compiles all ahead of use.
+processor. `python -m pose_models.compiled` compiles all ahead of use.
 
 A kernel is a plain function of pointers and numbers. It views memory through `carray(pointer, shape)`, allocates
 nothing and raises nothing; the typed function around it checks, allocates and calls. Functions of a C library that a
@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import dataclasses
 import hashlib
+import importlib
 import platform
 import sys
 import types
@@ -133,7 +134,11 @@ def kernel(result: str, *arguments: str, foreign: tuple[Foreign, ...] = ()) -> C
 
 
 def compile_all() -> list[str]:
-    """Compile the kernels of all imported modules; returns their names."""
+    """Compile the kernels of all modules of the package; returns their names."""
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        if path != Path(__file__) and "\n@kernel(" in path.read_text(encoding="utf-8"):
+            importlib.import_module(".".join([package.name, *path.relative_to(package).with_suffix("").parts]))
     for item in _registry:
         item.compile()
     return [item.function.__name__ for item in _registry]
@@ -175,3 +180,9 @@ def _load_object(content: bytes) -> int:
         raise ValueError("no entry in cached machine code")
     _engines.append(engine)
     return int(address)
+
+
+if __name__ == "__main__":
+    from pose_models import compiled  # kernels register with the module, not with this script
+
+    print("compiled: " + ", ".join(compiled.compile_all()))

@@ -1,7 +1,7 @@
 """Compiled inner loops of the evaluation: MSSD, MSPD, the visible surface discrepancy and greedy matching.
 
-Typed functions around each loop are what other modules call. `python -m pose_models.evaluation.kernels` compiles all
-loops ahead of use; otherwise the first call does it (some seconds, once per checkout).
+Typed functions around each loop are what other modules call. `python -m pose_models.compiled` compiles all loops
+ahead of use; otherwise the first call does it (some seconds, once per checkout).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models.compiled import carray, compile_all, contiguous, kernel
+from pose_models.compiled import carray, contiguous, kernel
 
 Array = NDArray[np.float64]
 Depth = NDArray[np.float32]
@@ -247,9 +247,3 @@ def _match(
                         best = g
                 if best >= 0 and errors[k, e, best] < thresholds[k, t]:
                     matched[k, t, best] = e
-
-
-if __name__ == "__main__":
-    from pose_models.render import embree, rasterize
-
-    print(f"compiled for {rasterize.__name__}, {embree.__name__} and evaluation: " + ", ".join(compile_all()))

@@ -2,7 +2,7 @@
 
 Convention: pixel (column i, row j) shows the surface point that projects to (i + pixel_center, j + pixel_center); BOP's
 own renderer has pixel_center = 0.5 (bop.md 6.2). Both sides of a triangle are visible. Only the box that the object
-covers is rendered. `python -m pose_models.render.rasterize` compiles the kernels into their cache ahead of use.
+covers is rendered. `python -m pose_models.compiled` compiles the kernels into their cache ahead of use.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pose_models.compiled import carray, compile_all, kernel
+from pose_models.compiled import carray, kernel
 from pose_models.meshes.mesh import Mesh
 from pose_models.render.visibility import DepthPatch
 
@@ -159,7 +159,3 @@ def _fill(
         for i in range(width):
             if inverse[j, i] > 0.0:
                 depth[j, i] = 1.0 / inverse[j, i]
-
-
-if __name__ == "__main__":
-    print("compiled: " + ", ".join(compile_all()))

@@ -203,3 +203,25 @@ def test_rotation_matrix_is_a_rotation_with_finite_gradients_everywhere():
         assert torch.isfinite(x.grad).all()
     T = from_rotation_translation(R.detach().numpy(), [0, 0, 0])
     np.testing.assert_allclose(rotation_angle(T[:3, :3]), np.linalg.norm([3.0, 0.5, 0]), rtol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_draws_solves_and_scores_like_the_cpu():
+    rng = np.random.default_rng(7)
+    queries, keys = (torch.from_numpy(rng.normal(size=(*n, 12)).astype(np.float32)) for n in ((48, 48), (900,)))
+    logits = torch.from_numpy(rng.normal(size=(48, 48)).astype(np.float32))
+    points = torch.from_numpy(rng.normal(size=(900, 3)).astype(np.float32) * 20)
+    uniforms, found = torch.from_numpy(rng.random((500, 4))), []
+    for device in ("cpu", "cuda"):
+        key, point = keys.to(device), points.to(device)
+        maps = make_maps(logits.to(device), queries.to(device), key, K, 3)
+        cell, index = sample_correspondences(maps, key, uniforms.to(device))
+        pixels = torch.stack([cell % maps.side, cell // maps.side], dim=-1).double()
+        poses, kept = pose_hypotheses(point[index].double(), pixels, torch.from_numpy(maps.K).to(device))
+        total = score_poses(maps, key, point, poses.cpu().numpy()).total
+        found.append((cell.cpu().numpy(), index.cpu().numpy(), len(kept), np.median(total[np.isfinite(total)])))
+    for cpu, gpu in zip(found[0][:2], found[1][:2], strict=True):
+        assert (cpu == gpu).mean() > 0.99
+    assert abs(found[0][2] - found[1][2]) <= 5
+    assert abs(found[0][3] - found[1][3]) < 0.01
