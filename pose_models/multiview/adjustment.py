@@ -2,8 +2,8 @@
 
 A residual is the distance in pixels between a corner of an object's box under a candidate's pose and under the scene's
 (cosypose.md 12.6). Residuals count at most `outlier_px`. The default parametrises each pose by six numbers about its
-current value, holds the first camera, and weighs what is beyond the limit with zero, as the loss does; `faithful`
-takes the reference's steps on nine numbers per pose.
+current value, holds the first camera, and weighs down what is beyond the limit; `faithful` takes the reference's steps
+on nine numbers per pose.
 """
 
 from __future__ import annotations
@@ -141,20 +141,19 @@ def clipped_loss(residuals: Array, limit_px: float) -> float:
 
 
 def _adjust_robust(problem: Problem, scene: Scene, settings: AdjustSettings, fixed_cameras: bool) -> Adjusted:
+    """Steps under Huber's weights, which still feel what is beyond the limit; zero weights would free it too early."""
     initial, damping = scene, START_DAMPING
     residuals, corners = problem.residuals(scene)
     losses, dampings = [clipped_loss(residuals, settings.outlier_px)], [damping]
-    free = np.arange(6 * len(scene.T_world_obj))
-    if not fixed_cameras:
-        free = np.arange(6 * (len(scene.T_world_obj) + len(scene.T_cam_world) - 1))
+    count = 6 * (len(scene.T_world_obj) + len(scene.T_cam_world) - 1)
+    free = np.arange(6 * len(scene.T_world_obj) if fixed_cameras else count)
     for _ in range(settings.iterations):
-        weights = (np.abs(residuals) < settings.outlier_px).astype(np.float64)
+        weights = np.minimum(1.0, settings.outlier_px / np.maximum(np.abs(residuals), 1e-9))
         J = local_jacobian(problem, scene, corners)[:, free]
         A, b = (J * weights.reshape(-1, 1)).T @ J, J.T @ (weights * residuals).ravel()
-        step = np.zeros(6 * (len(scene.T_world_obj) + len(scene.T_cam_world) - 1))
         # Damping in proportion to the curvature: rotations are in radians, translations in millimetres.
-        scale = np.maximum(np.diag(A), 1e-9)
-        step[free] = np.linalg.solve(A + damping * np.diag(scale), b)
+        step = np.zeros(count)
+        step[free] = np.linalg.solve(A + damping * np.diag(np.maximum(np.diag(A), 1e-9)), b)
         moved = _moved(scene, step)
         new_residuals, new_corners = problem.residuals(moved)
         loss = clipped_loss(new_residuals, settings.outlier_px)

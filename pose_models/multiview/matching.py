@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from pose_models.multiview.config import MatchSettings
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-CHUNK = 200_000  # relative poses at work at once: 13 + S numbers each
+CHUNK = 50_000  # relative poses at work at once, each with 13 + S numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,26 +130,32 @@ def hypotheses(
     """Relative poses T_first_second (H, 4, 4): of the symmetries of the first match, the one that fits the second."""
     chosen = seeds(len(tentative), settings, views)
     T = candidates.T_cam_obj
+    turned = [_turned(T, boxes[int(candidates.obj_id[a])], a, b) for a, b in tentative.tolist()]
     result = np.zeros((len(chosen), 4, 4))
-    (a, b), (g, d) = tentative[chosen[:, 0]].T, tentative[chosen[:, 1]].T
-    kinds = np.stack([candidates.obj_id[a], candidates.obj_id[g]], axis=1)
-    for obj_a, obj_g in np.unique(kinds, axis=0).tolist():
-        members = np.flatnonzero((kinds == (obj_a, obj_g)).all(axis=1))
-        symmetries = boxes[obj_a].symmetries
-        for rows in _chunks(members, len(symmetries) * len(boxes[obj_g].symmetries)):
-            T_pair = (T[a[rows]][:, None] @ symmetries) @ invert(T[b[rows]])[:, None]
-            # T_gd maps the other match's object in the second view to its frame in the first one.
-            T_gd = (invert(T[g[rows]])[:, None] @ T_pair) @ T[d[rows]][:, None]
-            flat = invert(T_gd.reshape(-1, 4, 4))
-            distance = boxes[obj_g].relative_distance(flat)[0].reshape(len(rows), -1)
-            result[rows] = T_pair[np.arange(len(rows)), distance.argmin(axis=1)]
+    for m, (g, d) in enumerate(tentative.tolist()):
+        members = np.flatnonzero(chosen[:, 1] == m)
+        box = boxes[int(candidates.obj_id[g])]
+        for rows in np.array_split(members, 1 + sum(len(turned[i]) for i in chosen[members, 0]) // CHUNK):
+            if not len(rows):
+                continue
+            T_first_second = np.concatenate([turned[i] for i in chosen[rows, 0]])
+            distance, _ = box.relative_distance(_between(invert(T[d]), invert(T_first_second), T[g]))
+            counts = [len(turned[i]) for i in chosen[rows, 0]]
+            starts = np.cumsum([0, *counts])
+            best = [lo + distance[lo:hi].argmin() for lo, hi in itertools.pairwise(starts)]
+            result[rows] = T_first_second[best]
     return result
 
 
-def _chunks(rows: Indices, size: int) -> Iterator[Indices]:
-    step = max(1, 20 * CHUNK // max(size, 1))
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step]
+def _turned(T: Array, box: Box, a: int, b: int) -> Array:
+    """Relative poses (S, 4, 4) of two views in which candidates a and b are one object, for each symmetry."""
+    return (T[a] @ box.symmetries) @ invert(T[b])
+
+
+def _between(left: Array, T: Array, right: Array) -> Array:
+    """left @ T @ right for (4, 4), (N, 4, 4) and (4, 4), as two matrix products instead of 2 N small ones."""
+    product = (T.reshape(-1, 4) @ right).reshape(-1, 4, 4)
+    return np.asarray((left @ product.transpose(1, 0, 2).reshape(4, -1)).reshape(4, -1, 4).transpose(1, 0, 2))
 
 
 def _best(
@@ -163,7 +169,7 @@ def _best(
     T, inverse = candidates.T_cam_obj, invert(relative)
     for m, (a, b) in enumerate(tentative.tolist()):
         box = boxes[int(candidates.obj_id[a])]
-        T_ba = (invert(T[b]) @ inverse) @ T[a]
+        T_ba = _between(invert(T[b]), inverse, T[a])
         near = np.flatnonzero(~box.is_far(T_ba, limit_mm))
         distance[near, m] = box.relative_distance(T_ba[near])[0]
     is_inlier = distance <= limit_mm
