@@ -111,7 +111,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class _Surface:
-    """What the centres of an image's pixels see: body (H, W), shading normal (H, W, 3), light as from `smooth_light`."""
+    """What the centres of an image's pixels see: body (H, W), shading normal (H, W, 3), smoothed light."""
 
     body: NDArray[np.int32]
     normal: Float

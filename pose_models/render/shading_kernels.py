@@ -194,7 +194,7 @@ def smooth_light(
 ) -> None:  # pragma: no cover - compiled
     """Average the light of cells (every second pixel) over 4 x 4 cells of the same body and like orientation.
 
-    is_plain: whether the next cells to the right and below show the same surface too, so that light between is bilinear.
+    is_plain: whether the next cells right and below show the same surface too, so that light between is bilinear.
     """
     rows, columns = (height + 1) // 2, (width + 1) // 2
     body, normal = carray(body_, (height, width)), carray(normal_, (height, width, 3))
