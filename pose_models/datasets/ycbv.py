@@ -1,4 +1,4 @@
-"""YCB-V models as PoseCNN, PVNet and DeepIM evaluate them (cosypose.md section 14.3).
+"""YCB-V as PoseCNN, PVNet and DeepIM evaluate it: models (cosypose.md section 14.3) and frames (14.1).
 
 BOP moved the origin of every YCB-V model and declares the master chef can and the large marker symmetric. Scores that
 are to be compared with those papers need their vertices, moved by BOP's offset, and the two objects without symmetry.
@@ -84,6 +84,25 @@ def write_compatible_models(dataset: BopDataset, original: Path, names: Mapping[
         remove(outs[1])  # the one that is renamed first
         raise
     return outs
+
+
+def read_keyframes(path: str | Path) -> list[tuple[int, int]]:
+    """(scene id, image id) of the frames that YCB-Video results are reported on, from `keyframe.txt`, in file order.
+
+    Raises:
+        InputError: the file is missing or a line is not `scene/frame`.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path}: file not found") from None
+    keys = []
+    for number, line in enumerate(lines, 1):
+        scene, _, frame = line.strip().partition("/")
+        if not (scene.isdigit() and frame.isdigit()):
+            raise InputError(f"{path}: line {number}: '{line}' is not scene/frame, such as 0048/000001")
+        keys.append((int(scene), int(frame)))
+    return keys
 
 
 def _read_points(path: Path) -> NDArray[np.float64]:

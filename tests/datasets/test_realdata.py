@@ -9,6 +9,8 @@ import pytest
 
 from pose_models.datasets.bop import BopDataset
 from pose_models.datasets.layouts import convert_split
+from pose_models.datasets.ycbv import read_keyframes
+from pose_models.files import InputError
 from pose_models.meshes.mesh import load_mesh
 from pose_models.render.raycast import RayCaster
 from pose_models.report.contours import contours, silhouette
@@ -121,3 +123,13 @@ def test_other_layouts_give_the_same(real, tmp_path, layout):
             assert (a.mask(im_id, 0) == b.mask(im_id, 0)).all()
             if a.has_depth(im_id):
                 assert (a.depth(im_id) == b.depth(im_id)).all()
+
+
+def test_keyframes_of_ycb_video(tmp_path):
+    keys = read_keyframes(FOLDER / "ycbv_keyframes" / "keyframe.txt")
+    assert len(set(keys)) == len(keys) == 2949
+    assert {scene for scene, _ in keys} == set(range(48, 60))
+    assert keys[0] == (48, 1)
+    (tmp_path / "keyframe.txt").write_text("0048/000001\n48-36\n")
+    with pytest.raises(InputError, match="line 2: '48-36' is not scene/frame"):
+        read_keyframes(tmp_path / "keyframe.txt")
