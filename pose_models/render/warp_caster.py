@@ -46,10 +46,8 @@ class WarpCaster:
             )
         self._ids = wp.array([mesh.id for mesh in self._meshes], dtype=wp.uint64, device=self._warp)
         self._corners = torch.from_numpy(np.stack(corners)).to(device)
-        self._centers, self._scales = (
-            torch.from_numpy(np.stack(centers)).to(device),
-            torch.tensor(scales, dtype=torch.float64).to(device),
-        )
+        self._centers = torch.from_numpy(np.stack(centers)).to(device)
+        self._scales = torch.tensor(scales, dtype=torch.float64).to(device)
         self._streams: dict[int, wp.Stream] = {}  # Warp's names of torch's streams
         wp.synchronize_device(self._warp)  # structures are built on Warp's stream and used on torch's
 
