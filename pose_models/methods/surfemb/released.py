@@ -39,7 +39,7 @@ def rename(name: str) -> str | None:
         renamed, count = re.subn(f"^{pattern}", replacement, name)
         if count:
             return renamed
-    raise InputError(f"released checkpoint: tensor '{name}' is not known")
+    raise InputError(f"tensor '{name}' is not one of SurfEmb's release")
 
 
 def convert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,24 +52,39 @@ def read_released(path: Path, spheres: Mapping[int, Sphere]) -> SurfEmbModule:
     """Read a released compact checkpoint for the objects whose bounding spheres are given.
 
     Raises:
-        InputError: unreadable file, or made for another number of objects.
+        InputError: unreadable file, another program's, made for another number of objects, or incomplete.
     """
     content = _load(path)
-    hyper: Mapping[str, Any] = content["hyper_parameters"]
-    if int(hyper["n_objs"]) != len(spheres):
-        raise InputError(f"{path}: made for {hyper['n_objs']} objects, the models folder has {len(spheres)}")
-    state = convert_state_dict(content["state_dict"])
-    width = state["key_networks.0.net.0.linear.weight"].shape[0]
-    layers = sum(name.startswith("key_networks.0.net.") and name.endswith("linear.weight") for name in state)
-    network = NetworkSettings(
-        separate_decoders=bool(hyper["separate_decoders"]),
-        embedding_dim=int(hyper["emb_dim"]),
-        key_width=width,
-        key_hidden_layers=layers - 1,
-    )
+    network, objects, state = _network(path, content["hyper_parameters"], content["state_dict"])
+    if objects != len(spheres):
+        raise InputError(f"{path}: made for {objects} objects, the models folder has {len(spheres)}")
     model = SurfEmbModule(SurfEmbSettings(network=network), spheres, pretrained=False)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split(":", 1)[-1].split())
+        raise InputError(f"{path}: weights do not fit SurfEmb's networks ({reason[:160]})") from None
     return model.eval()
+
+
+def _network(
+    path: Path, hyper: Mapping[str, Any], released: Mapping[str, Tensor]
+) -> tuple[NetworkSettings, int, dict[str, Tensor]]:
+    """Settings of the networks, number of objects, and weights under our names."""
+    try:
+        state = convert_state_dict(released)
+        layers = sum(name.startswith("key_networks.0.net.") and name.endswith("linear.weight") for name in state)
+        network = NetworkSettings(
+            separate_decoders=bool(hyper["separate_decoders"]),
+            embedding_dim=int(hyper["emb_dim"]),
+            key_width=state["key_networks.0.net.0.linear.weight"].shape[0],
+            key_hidden_layers=layers - 1,
+        )
+        return network, int(hyper["n_objs"]), state
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: no checkpoint of SurfEmb's release ({error} is missing or unusable)") from None
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """Released checkpoints: a file in the release's layout becomes one of ours with the same answers."""
 
+import numpy as np
 import pytest
 import torch
 
 from pose_models.files import InputError
 from pose_models.methods.surfemb.config import NetworkSettings, SurfEmbSettings
+from pose_models.methods.surfemb.infer import read_surface
 from pose_models.methods.surfemb.keys import Sphere
 from pose_models.methods.surfemb.model import SurfEmbModule, load_model
 from pose_models.methods.surfemb.released import read_released, rename
+from pose_models.methods.surfemb.released_surface import read_surface_samples
 from tests.methods.surfemb.conftest import run
 
 SPHERES = {i: Sphere((0.0, 0.0, 0.0), 1.0) for i in (1, 2, 3)}
@@ -64,3 +67,71 @@ def test_other_files_are_refused(released, tmp_path):
     torch.save({"weights": 1}, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="no released SurfEmb checkpoint"):
         read_released(tmp_path / "other.ckpt", SPHERES)
+
+
+def _changed(path, tmp_path, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, tmp_path / "changed.ckpt")
+    return tmp_path / "changed.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda c: c["hyper_parameters"].pop("emb_dim"), "'emb_dim' is missing or unusable"),
+        (lambda c: c["state_dict"].pop("mlps.0.net.0.linear.weight"), "no checkpoint of SurfEmb's release"),
+        (lambda c: c["state_dict"].pop("mlps.1.net.0.linear.bias"), r"weights do not fit .*key_networks\.1\.net\.0"),
+        (lambda c: c["state_dict"].update(surprise=torch.zeros(1)), "tensor 'surprise' is not one of SurfEmb's"),
+        (lambda c: c["hyper_parameters"].update(separate_decoders=True), "weights do not fit SurfEmb's networks"),
+    ],
+)
+def test_wrong_checkpoints_give_one_sentence(released, tmp_path, change, sentence):
+    with pytest.raises(InputError, match=sentence) as error:
+        read_released(_changed(released[1], tmp_path, change), SPHERES)
+    assert str(error.value).startswith(str(tmp_path / "changed.ckpt"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'harm')!r}, 'w')",))
+
+    torch.save({"state_dict": Harm(), "hyper_parameters": {}}, tmp_path / "harm.ckpt")
+    with pytest.raises(InputError, match="unreadable checkpoint"):
+        read_released(tmp_path / "harm.ckpt", SPHERES)
+    assert not (tmp_path / "harm").exists()
+
+
+def _points_ply(path, points, kind="double"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    axes = "".join(f"property {kind} {axis}\n" for axis in "xyz")
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{axes}end_header\n"
+    path.write_bytes(header.encode() + points.astype("<f8" if kind == "double" else "<f4").tobytes())
+
+
+def test_surface_samples_of_the_release_become_ours(tmp_path):
+    rng = np.random.default_rng(0)
+    points = {i: rng.uniform(-50, 50, (20 + i, 3)) for i in (1, 5)}
+    normals = {i: p / np.linalg.norm(p, axis=1, keepdims=True) for i, p in points.items()}
+    for i, kind in ((1, "double"), (5, "float")):
+        _points_ply(tmp_path / "samples" / f"obj_{i:06d}.ply", points[i], kind)
+        _points_ply(tmp_path / "normals" / f"obj_{i:06d}.ply", normals[i], kind)
+    run("import_surface.py", "--samples", tmp_path / "samples", "--normals", tmp_path / "normals", "--out",
+        tmp_path / "out")  # fmt: skip
+    for i in points:
+        read, directions = read_surface(tmp_path / "out" / f"obj_{i:06d}.npz")
+        np.testing.assert_allclose(read, points[i], atol=1e-5)
+        np.testing.assert_allclose(directions, normals[i], atol=1e-6)
+
+
+def test_points_and_normals_have_to_belong_together(tmp_path):
+    points = np.eye(3)
+    _points_ply(tmp_path / "p.ply", points)
+    _points_ply(tmp_path / "n.ply", points[:2])
+    with pytest.raises(InputError, match="2 normals for 3 points"):
+        read_surface_samples(tmp_path / "p.ply", tmp_path / "n.ply")
+    _points_ply(tmp_path / "n.ply", 7 * points)
+    with pytest.raises(InputError, match=r"no unit normals \(lengths 7 to 7\)"):
+        read_surface_samples(tmp_path / "p.ply", tmp_path / "n.ply")
