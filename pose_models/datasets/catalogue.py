@@ -132,8 +132,6 @@ def dataset_facts(dataset: BopDataset, split: str | None = None, models: str = "
 
 def _image_width(dataset: BopDataset, split: str) -> int:
     """Width of the test images: from camera.json, else from the first image of the split."""
-    from pose_models.datasets.bop import read_image
-
     camera = dataset.root / "camera.json"
     if camera.exists():
         width = read_json(camera).get("width")
@@ -142,5 +140,5 @@ def _image_width(dataset: BopDataset, split: str) -> int:
     for scene_id in dataset.scene_ids(split):
         scene = dataset.scene(split, scene_id)
         if scene.image_ids:
-            return int(read_image(scene.rgb_path(scene.image_ids[0]), 0).shape[1])
+            return scene.image_size(scene.image_ids[0])[0]
     raise InputError(f"{camera}: not found, and {dataset.root / split} has no image to learn the image width from")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pose_models.files import InputError
 from pose_models.report import charts
 from pose_models.report.gather import RunResults
 from pose_models.report.pictures import picture
@@ -65,9 +64,7 @@ def image_difference(
 
 
 def _both(viewer: Viewer, first: RunResults, second: RunResults, key: tuple[int, int]) -> str:
-    try:
-        viewer.world.scene(key[0]).rgb_path(key[1])
-    except InputError:
+    if not viewer.world.scene(key[0]).has_rgb(key[1]):
         return ""
     image, K, _ = scaled_image(viewer, key, THUMBNAIL_WIDTH)
     size = (image.shape[1], image.shape[0])

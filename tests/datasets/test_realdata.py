@@ -126,7 +126,7 @@ def test_other_layouts_give_the_same(real, tmp_path, layout):
 
 
 def test_keyframes_of_ycb_video(tmp_path):
-    keys = read_keyframes(FOLDER / "ycbv_keyframes" / "keyframe.txt")
+    keys = read_keyframes(ROOT / "tests" / "realdata" / "ycbv_keyframes" / "keyframe.txt")
     assert len(set(keys)) == len(keys) == 2949
     assert {scene for scene, _ in keys} == set(range(48, 60))
     assert keys[0] == (48, 1)
