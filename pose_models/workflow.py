@@ -56,7 +56,9 @@ class SyntheticImages(Settings):
     shards: int = Field(40, ge=1, description="scene folders, one job each; more shards keep the old ones")
     images: int = Field(50, ge=1, description="images per shard; a job should take about a minute")
     threads: int = Field(4, ge=1, description="processes of a raycast job, at most one per 50 images")
-    textures: str | None = Field(None, description="raycast: folder of texture images; null: procedural ones")
+    textures: str | None = Field(
+        None, description="folder of texture images (blenderproc: of CC textures); null: procedural ones"
+    )
     backgrounds: str | None = Field(
         None,
         description="raycast, floating parts: folder of photographs; null: data/voc2012 where it is, else procedural",
@@ -78,16 +80,18 @@ class SyntheticImages(Settings):
         return max(1, min(self.threads, self.images // 50))
 
     def image_folders(self) -> dict[str, str]:
-        """Folders of the user's images by option of render_scenes.py; none of a kind where procedural ones are used.
+        """Folders of the user's images by option of the program; none of a kind where procedural ones are used.
 
         Raises:
-            InputError: a folder is not there.
+            InputError: a folder is not there, or the generator has no use for it.
         """
+        if self.generator == "blenderproc" and self.backgrounds is not None:
+            raise InputError("config.yaml: synthetic.backgrounds: blenderproc has a room around its scenes; remove it")
         folders = {"textures": self.textures, "backgrounds": self.backgrounds}
         for name, folder in folders.items():
             if folder is not None and not Path(folder).is_dir():
                 raise InputError(f"config.yaml: synthetic.{name}: folder {folder} not found")
-        if self.backgrounds is None and Path("data/voc2012").is_dir():
+        if self.generator == "raycast" and self.backgrounds is None and Path("data/voc2012").is_dir():
             folders["backgrounds"] = "data/voc2012"
         return {name: folder for name, folder in folders.items() if folder is not None}
 

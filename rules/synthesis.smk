@@ -56,10 +56,11 @@ rule photorealistic_shard:
         seed=scene_seed,
         overrides=scene_overrides,
         settings=scene_digest,
+        folders=image_folders,
     shell:
         "python workflow_scripts/render_photorealistic.py --models {params.models}"
         " --camera {params.camera} --look {params.look} --set {params.overrides:q} --seed {params.seed}"
-        " --images {params.images} --threads {threads} --device {resources.device}"
+        " --images {params.images} {params.folders:q} --threads {threads} --device {resources.device}"
         " --out results/{wildcards.dataset}/synthetic/{wildcards.generator}/shard_{wildcards.shard} > {log} 2>&1"
 
 

@@ -34,7 +34,8 @@ def main(arguments: argparse.Namespace) -> None:
     with atomic_path(out) as folder:
         raw = folder / "raw"
         raw.mkdir(parents=True)
-        plan = draw_plan(raw, models, sensor, settings, arguments.seed, int(number[1]), arguments.images)
+        drawn = (arguments.seed, int(number[1]), arguments.images, arguments.textures)
+        plan = draw_plan(raw, models, sensor, settings, *drawn)
         start = time.monotonic()
         run_blender(raw, plan, arguments.device, arguments.threads)
         seconds = time.monotonic() - start
@@ -54,6 +55,7 @@ if __name__ == "__main__":
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change a setting of the look")
     parser.add_argument("--seed", type=int, default=0, help="the dataset's seed; the shard's number adds to it")
     parser.add_argument("--images", type=int, default=25, help="number of images")
+    parser.add_argument("--textures", help="folder of CC textures (ambientCG, 2K JPG); default: procedural ones")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where Cycles renders")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU cores")
     parser.add_argument("--out", required=True, help="scene folder; its name ends in the shard's number")

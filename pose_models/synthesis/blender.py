@@ -88,8 +88,13 @@ def draw_plan(
     seed: int,
     shard: int,
     images: int,
+    texture_folder: str | Path | None = None,
 ) -> Plan:
-    """Draw objects, materials, textures and lights of a shard's scenes; files that Blender needs go to `folder`."""
+    """Draw objects, materials, textures and lights of a shard's scenes; files that Blender needs go to `folder`.
+
+    Args:
+        texture_folder: of CC textures (ambientCG, 2K JPG), one folder each; None for procedural ones.
+    """
     rng = np.random.default_rng([seed, STREAM, shard])
     files: dict[str, dict[str, Any]] = {}
     meshes: dict[str, Mesh] = {}
@@ -98,7 +103,7 @@ def draw_plan(
     foreign = _foreign_models(settings, models, rng)
     for number, (foreign_path, mesh) in enumerate(foreign):
         _add_model(files, meshes, f"foreign{number}", foreign_path, mesh, folder)
-    textures = _texture_folders(settings.textures)
+    textures = _texture_folders(texture_folder)
     scenes = []
     for group in range(-(-images // settings.images_per_arrangement)):
         scene_rng = np.random.default_rng([seed, STREAM, shard, group])
@@ -169,7 +174,7 @@ def _draw_scene(
     }
 
 
-def _texture_folders(folder: str | None) -> list[Path]:
+def _texture_folders(folder: str | Path | None) -> list[Path]:
     """The opaque textures of a folder of CC textures, by name."""
     if folder is None:
         return []

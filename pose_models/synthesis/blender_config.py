@@ -27,9 +27,6 @@ class BlenderSettings(Settings):
     distractor_folders: tuple[str, ...] = Field(
         (), description="folders of obj_*.ply to take foreign objects from; none: procedural shapes"
     )
-    textures: str | None = Field(
-        None, description="folder of CC textures (ambientCG, 2K JPG), one folder each; null: procedural ones"
-    )
     images_per_arrangement: int = Field(25, ge=1, description="views of one pile")
     drop_half_mm: Range = Field((200, 300), description="half side of the column of air that objects start in")
     drop_height_mm: Range = Field((400, 600), description="height of that column")

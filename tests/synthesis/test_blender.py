@@ -74,8 +74,8 @@ def test_textures_of_the_user_are_linked_one_per_scene(tmp_path, demo_folder):
         cv2.imwrite(str(tmp_path / "cc" / name / f"{name}_2K-JPG_Color.jpg"), np.zeros((4, 4, 3), np.uint8))
     (tmp_path / "cc" / "Fence003" / "Fence003_2K-JPG_Opacity.jpg").touch()
     (tmp_path / "out").mkdir()
-    chosen = settings(textures=str(tmp_path / "cc"), images_per_arrangement=1)
-    scenes = plan(tmp_path / "out", demo_folder, chosen)[0].content["scenes"]
+    chosen = settings(images_per_arrangement=1)
+    scenes = plan(tmp_path / "out", demo_folder, chosen, texture_folder=tmp_path / "cc")[0].content["scenes"]
     names = [[path.name for path in Path(scene["texture_folder"]).iterdir()] for scene in scenes]
     assert all(len(found) == 1 for found in names)
     assert {found[0] for found in names} == {"Wood001", "Rock002"}, "both, and no transparent one"
@@ -98,13 +98,17 @@ def test_every_look_is_valid():
     ("change", "sentence"),
     [
         ({"width": 300, "height": 300}, "cannot become 300x300"),
-        ({"textures": "nowhere"}, "no texture <name>/<name>_2K-JPG_Color.jpg"),
         ({"distractor_folders": ("nowhere",)}, "nowhere: no obj_"),
     ],
 )
 def test_wrong_settings_give_one_sentence(tmp_path, demo_folder, change, sentence):
     with pytest.raises(InputError, match=re.escape(sentence)):
         plan(tmp_path, demo_folder, settings().model_copy(update=change))
+
+
+def test_a_folder_without_textures_is_refused(tmp_path, demo_folder):
+    with pytest.raises(InputError, match=r"no texture <name>/<name>_2K-JPG_Color\.jpg"):
+        plan(tmp_path, demo_folder, settings(), texture_folder=tmp_path)
 
 
 def test_a_missing_environment_names_the_remedy(tmp_path, demo_folder, monkeypatch):

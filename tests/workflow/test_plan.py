@@ -184,3 +184,40 @@ def test_default_detections_are_fetched_and_results_of_other_formats_imported(fr
         assert f"--detections results/{name}/detections/{source}.json" in output(result)
     assert "--detections posecnn.pkl --dataset data/ycbv" in output(result)
     assert "rule check:" in output(result)
+
+
+def test_path_traced_images_are_planned_with_their_settings_and_trained_on(without_torch: Project) -> None:
+    chosen = "{generator: blenderproc, look: itodd, shards: 2, images: 3, set: {samples: 8}}"
+    changes = f"datasets={{real: {{folder: photos, synthetic: {chosen}}}}}"
+    result = without_torch.snakemake("-n", "results/real/surfemb/model.ckpt", "--config", changes)
+    assert result.returncode == 0, output(result)
+    shards = [f"results/real/synthetic/blenderproc/shard_{number:04d}" for number in range(2)]
+    for shard in shards:
+        assert re.search(rf"--look itodd --set \S*samples=\S*8\S* .*--images 3 .*--out {shard} ", output(result))
+    assert f"--scenes {' '.join(shards)} " in output(result), "they are what training reads"
+    assert "rule shard:" not in output(result)
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "sentence"),
+    [
+        ("{generator: blenderproc, look: train}", "synthetic.look: blenderproc has no 'train'"),
+        ("{look: ycbv}", "synthetic.look: raycast has no 'ycbv'"),
+        (
+            "{generator: blenderproc, set: {sample: 8}}",
+            "synthetic.set: sample is not a known key; did you mean 'samples'?",
+        ),
+    ],
+)
+def test_a_look_or_setting_of_another_generator_is_refused(synthetic: str, sentence: str) -> None:
+    entry = {"source": "folder", "synthetic": yaml.safe_load(synthetic)}
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        load({"datasets": {"mine": entry}})
+
+
+def test_proposals_of_symmetries_and_keypoints_are_targets(without_torch: Project) -> None:
+    targets = ["results/demo/symmetries/obj_000003.png", "results/demo/keypoints/surface/obj_000003.json"]
+    result = without_torch.snakemake("-n", *targets)
+    assert result.returncode == 0, output(result)
+    assert "rule symmetries:" in output(result)
+    assert "rule keypoints:" in output(result)
