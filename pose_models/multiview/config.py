@@ -39,6 +39,11 @@ class MultiviewSettings(Settings):
     """The multi-view stage."""
 
     views: int = Field(8, ge=1, description="views per group")
+    scores: Literal["given", "rank"] = Field(
+        "given",
+        description="what candidates' scores are: `given`: of 0 to 1, as detectors give them; `rank`: any numbers, "
+        "replaced by the share of the object's estimates that are no better (then match.min_score is a share too)",
+    )
     known_cameras: bool = Field(False, description="take the camera poses of the dataset instead of finding them")
     nms_mm: float = Field(40.0, ge=0, description="of objects nearer to each other than this, only the best is shown")
     match: MatchSettings = MatchSettings()

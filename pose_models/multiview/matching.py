@@ -149,7 +149,7 @@ def hypotheses(
 
 def _turned(T: Array, box: Box, a: int, b: int) -> Array:
     """Relative poses (S, 4, 4) of two views in which candidates a and b are one object, for each symmetry."""
-    return (T[a] @ box.symmetries) @ invert(T[b])
+    return np.asarray((T[a] @ box.symmetries) @ invert(T[b]))
 
 
 def _between(left: Array, T: Array, right: Array) -> Array:
