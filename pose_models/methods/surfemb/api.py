@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from pose_models.methods.api import Estimate, View, checked_view, find_folders, inference_settings
 from pose_models.methods.surfemb.config import InferSettings
-from pose_models.methods.surfemb.infer import NO_POSE, Estimator
+from pose_models.methods.surfemb.infer import NO_POSE, CropAnswer, Estimator
 from pose_models.methods.surfemb.model import load_model
 from pose_models.settings import validate
 from pose_models.training.devices import lease_device
@@ -60,20 +60,21 @@ class SurfEmb:
     ) -> list[Estimate]:
         """Estimate the pose of the object in each box; see `PoseEstimator.estimate`.
 
-        Scores are those of the paper: 0 is perfect, about -2 is chance. `times`: `network`, `pose` and, with a depth
-        image, `depth`.
+        Scores are those of the paper: 0 is perfect, about -2 is chance. `times`: `network` (the mean
+        of the image's boxes, which share batches on a GPU), `pose` and, with a depth image, `depth`.
         """
         view = checked_view(image, K, boxes, obj_ids, depth, self.object_ids)
         self.prepare(sorted(set(view.obj_ids)))
-        return [self._estimate(view, index) for index in range(len(view.obj_ids))]
-
-    def _estimate(self, view: View, index: int) -> Estimate:
-        estimator, obj_id = self.estimator, view.obj_ids[index]
-        rng = np.random.default_rng([estimator.settings.seed, index])
-        clock = Clock()
-        answer = estimator.answer(view.image, view.K, obj_id, view.boxes_ltrb[index])
+        clock, crops = Clock(), [self.estimator.crop(box) for box in view.boxes_ltrb]
+        answers = self.estimator.answer_crops(view.image, view.K, view.obj_ids, crops)
         clock.lap("network")
-        found = estimator.estimate(answer, obj_id, rng)
+        seconds = clock.times["network"] / max(len(answers), 1)
+        return [self._estimate(view, index, answer, seconds) for index, answer in enumerate(answers)]
+
+    def _estimate(self, view: View, index: int, answer: CropAnswer, network_seconds: float) -> Estimate:
+        estimator, obj_id = self.estimator, view.obj_ids[index]
+        clock = Clock({"network": network_seconds})
+        found = estimator.estimate(answer, obj_id, np.random.default_rng([estimator.settings.seed, index]))
         clock.lap("pose")
         T = NO_POSE if found is None else found.T_cam_obj
         if found is not None and view.depth is not None:
@@ -87,8 +88,8 @@ class SurfEmb:
 class Clock:
     """Seconds between laps, by name."""
 
-    def __init__(self) -> None:
-        self.times: dict[str, float] = {}
+    def __init__(self, times: Mapping[str, float] | None = None) -> None:
+        self.times = dict(times or {})
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
