@@ -7,14 +7,26 @@ import pytest
 import scipy.stats
 import torch
 
+from pose_models.geometry.cameras import project
 from pose_models.geometry.transforms import from_rotation_translation, random_rotation, rotation_angle
+from pose_models.meshes.shapes import box
 from pose_models.methods.surfemb import correlation
 from pose_models.methods.surfemb.config import InferSettings
 from pose_models.methods.surfemb.correlation import GROUP, log_sum_exp
+from pose_models.methods.surfemb.estimate import Surface, visible_points
 from pose_models.methods.surfemb.hypotheses import plausible_size, pose_hypotheses
+from pose_models.methods.surfemb.keys import Sphere
 from pose_models.methods.surfemb.maps import make_maps, sample_correspondences
-from pose_models.methods.surfemb.refine import Chart, CompiledObjective, make_objective, refine_pose, rotation_matrix
+from pose_models.methods.surfemb.refine import (
+    LATTICE_SHIFT,
+    Chart,
+    CompiledObjective,
+    make_objective,
+    refine_pose,
+    rotation_matrix,
+)
 from pose_models.methods.surfemb.scoring import score_poses, score_poses_torch
+from pose_models.render.raycast import RayCaster
 
 K = np.array([[180.0, 0, 31.5], [0, 180, 31.5], [0, 0, 1]])
 
@@ -203,6 +215,19 @@ def test_rotation_matrix_is_a_rotation_with_finite_gradients_everywhere():
         assert torch.isfinite(x.grad).all()
     T = from_rotation_translation(R.detach().numpy(), [0, 0, 0])
     np.testing.assert_allclose(rotation_angle(T[:3, :3]), np.linalg.norm([3.0, 0.5, 0]), rtol=1e-9)
+
+
+def test_refinement_starts_off_the_pixel_lattice():
+    """On the lattice, where the release starts, every point sits on a kink of the bilinear interpolation."""
+    mesh, R, t = box([80, 50, 30]), random_rotation(np.random.default_rng(8), 1)[0], np.array([1.0, -2, 400])
+    none = torch.empty(0)
+    surface = Surface(none, none, none, torch.clone, RayCaster(mesh), Sphere((0, 0, 0), 50.0), 100.0)
+    for shift, least, most in (((0.0, 0.0), 0, 1e-3), (LATTICE_SHIFT, 0.2, 0.5)):
+        uv = project(visible_points(surface, R, t, K, 64, shift) @ R.T + t, K)
+        offset = np.abs(uv - np.round(uv))
+        assert len(uv) > 100
+        assert least <= offset.min()
+        assert offset.max() <= most
 
 
 @pytest.mark.gpu
