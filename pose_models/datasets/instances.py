@@ -119,7 +119,35 @@ class InstanceList(Sequence[InstanceRef]):
     def __iter__(self) -> Iterator[InstanceRef]:
         return (self[number] for number in range(len(self)))
 
+    def by_image(self) -> list[NDArray[np.int64]]:
+        """Positions in this list of the instances of each image, images ascending."""
+        _, image = np.unique(self._chosen[:, :2], axis=0, return_inverse=True)
+        order = np.argsort(image.ravel(), kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(image.ravel()[order])) + 1)
+
     def images(self) -> list[tuple[int, int]]:
         """(scene number, image id) of every image that has one of the instances, ascending."""
         pairs = np.unique(self._chosen[:, :2], axis=0).tolist()
         return sorted((scene, int(self._tables[scene][0].im_ids[image])) for scene, image in pairs)
+
+
+def visible_instances(
+    scenes: Sequence[BopScene], object_ids: Sequence[int], min_visib_fract: float, min_visib_px: int
+) -> InstanceList:
+    """Instances visible enough to train on, in the order of scenes, images and instance lists.
+
+    BlenderProc's `train_pbr` intrinsics put the image corner at (0, 0): half a pixel is subtracted from cx and cy.
+    """
+
+    def is_wanted(rows: Candidates) -> NDArray[np.bool_]:
+        visible = (rows.visib_fract >= min_visib_fract) & (rows.px_count_visib >= min_visib_px)
+        return np.isin(rows.obj_id, list(object_ids)) & visible
+
+    shifts = [0.5 if scene.path.parent.name == "train_pbr" else 0.0 for scene in scenes]
+    return InstanceList(scenes, is_wanted, shifts)
+
+
+def folder_numbers(scenes: Sequence[BopScene]) -> NDArray[np.int64]:
+    """Which folder (`train_pbr`, `train_real`, ...) each scene is of, as integers."""
+    folders = sorted({scene.path.parent for scene in scenes})
+    return np.array([folders.index(scene.path.parent) for scene in scenes], dtype=np.int64)

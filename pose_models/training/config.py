@@ -15,7 +15,10 @@ class TrainSettings(Settings):
     steps: int = Field(500_000, ge=0, description="optimiser steps; 0 gives an untrained checkpoint")
     batch_size: int = Field(16, ge=1, description="crops per step, over all GPUs together")
     warmup_steps: int = Field(2000, ge=0, description="steps of linear warm-up of the learning rates")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="learning rates after the warm-up")
+    schedule: Literal["constant", "cosine", "drop"] = Field(
+        "constant", description="learning rates after the warm-up; `drop`: to a tenth, once"
+    )
+    drop_at: float = Field(11 / 14, ge=0, le=1, description="share of the steps before schedule `drop` drops")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="optimiser")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="numerical precision")

@@ -3,11 +3,11 @@
 import numpy as np
 
 from pose_models.datasets.bop import BopScene
+from pose_models.datasets.instances import visible_instances
 from pose_models.detections.coco import Detections
 from pose_models.geometry.transforms import from_rotation_translation
+from pose_models.methods.results import to_estimates
 from pose_models.methods.surfemb.config import CropSettings
-from pose_models.methods.surfemb.data import training_instances
-from pose_models.methods.surfemb.infer import to_estimates
 from tests.golden.surfemb_vectors import vectors
 
 
@@ -20,7 +20,8 @@ def test_training_instances_are_those_of_the_reference(golden_dir, tmp_path):
             file.write_text(str(v[name]))
         scenes = [BopScene(path) for path in sorted((tmp_path / "train_pbr").iterdir())]
         object_ids = np.unique(v["obj_id"]).tolist()
-        found = training_instances(scenes, object_ids, CropSettings())
+        crop = CropSettings()
+        found = visible_instances(scenes, object_ids, crop.min_visib_fract, crop.min_visib_px)
         ids = [(scenes[i.scene].scene_id, i.im_id, i.gt_id, i.obj_id) for i in found]
         wanted = [v[name].tolist() for name in ("scene_id", "img_id", "pose_idx", "obj_id")]
         assert ids == list(zip(*wanted, strict=True))

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose_models.methods.api import Estimate, View, checked_view, find_folders, inference_settings
+from pose_models.methods.results import NO_POSE
 from pose_models.methods.surfemb.config import InferSettings
-from pose_models.methods.surfemb.infer import NO_POSE, CropAnswer, Estimator
+from pose_models.methods.surfemb.infer import CropAnswer, Estimator
 from pose_models.methods.surfemb.model import load_model
 from pose_models.settings import validate
 from pose_models.training.devices import lease_device

@@ -15,34 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pose_models.datasets.bop import BopScene, prepare_scenes
-from pose_models.datasets.instances import Candidates, InstanceList, InstanceRef
+from pose_models.datasets.instances import InstanceRef, folder_numbers, visible_instances
 from pose_models.files import InputError
 from pose_models.geometry.cameras import resize_intrinsics
 from pose_models.images import augment
 from pose_models.images.crops import INTERPOLATIONS, Crop, draw_jitter
 from pose_models.meshes.mesh import Mesh
 from pose_models.meshes.sampling import AreaSampler
-from pose_models.methods.surfemb.config import CropSettings, SurfEmbSettings
+from pose_models.methods.surfemb.config import SurfEmbSettings
 from pose_models.methods.surfemb.keys import Sphere
 from pose_models.render.raycast import Hits, RayCaster
 
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 PRELOAD_BYTES = 600_000_000
-
-
-def training_instances(scenes: Sequence[BopScene], object_ids: Sequence[int], settings: CropSettings) -> InstanceList:
-    """Instances visible enough to train on, in the order of scenes, images and instance lists.
-
-    BlenderProc's `train_pbr` intrinsics put the image corner at (0, 0): half a pixel is subtracted from cx and cy.
-    """
-
-    def is_wanted(rows: Candidates) -> NDArray[np.bool_]:
-        visible = (rows.visib_fract >= settings.min_visib_fract) & (rows.px_count_visib >= settings.min_visib_px)
-        return np.isin(rows.obj_id, list(object_ids)) & visible
-
-    shifts = [0.5 if scene.path.parent.name == "train_pbr" else 0.0 for scene in scenes]
-    return InstanceList(scenes, is_wanted, shifts)
 
 
 def balanced(kind: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -54,12 +40,6 @@ def balanced(kind: NDArray[np.int64]) -> NDArray[np.int64]:
     members = [np.flatnonzero(kind == value) for value in np.unique(kind)]
     largest = max(len(positions) for positions in members)
     return np.concatenate([np.tile(positions, round(largest / len(positions))) for positions in members])
-
-
-def _folders(scenes: Sequence[BopScene], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which folder (`train_pbr`, `train_real`, ...) each scene number is of, as integers."""
-    folders = sorted({scene.path.parent for scene in scenes})
-    return np.array([folders.index(scene.path.parent) for scene in scenes])[numbers]
 
 
 class CropSamples:
@@ -79,14 +59,15 @@ class CropSamples:
         self.casters = {obj_id: RayCaster(mesh) for obj_id, mesh in meshes.items()}
         self.samplers = {obj_id: AreaSampler(mesh) for obj_id, mesh in meshes.items()}
         prepare_scenes(scenes)
-        instances = training_instances(scenes, self.object_ids, settings.crop)
+        crop = settings.crop
+        instances = visible_instances(scenes, self.object_ids, crop.min_visib_fract, crop.min_visib_px)
         if not len(instances):
             raise InputError("no training instance is visible enough; lower crop.min_visib_px or crop.min_visib_fract")
         order = np.random.default_rng([settings.train.seed, 0]).permutation(len(instances))
         held = min(settings.train.valid_items, len(instances) // 5)
         self.valid_instances = instances.taken(order[:held])
         rest = np.sort(order[held:])
-        self.train_instances = instances.taken(rest[balanced(_folders(scenes, instances.scene_numbers[rest]))])
+        self.train_instances = instances.taken(rest[balanced(folder_numbers(scenes)[instances.scene_numbers[rest]])])
         self._image = functools.lru_cache(maxsize=self._cache_size())(self._read_image)
         self._hull = functools.lru_cache(maxsize=200_000)(self._read_hull)
 

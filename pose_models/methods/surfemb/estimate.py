@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 
 import cv2
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pose_models.geometry.transforms import from_rotation_translation
+from pose_models.methods.results import Clock
 from pose_models.methods.surfemb.config import InferSettings
 from pose_models.methods.surfemb.hypotheses import faces_camera, plausible_size, pose_hypotheses, spread
 from pose_models.methods.surfemb.keys import Sphere
@@ -60,26 +60,6 @@ class PoseEstimate:
     objective: tuple[float, float]
     scored: int
     times: dict[str, float]
-
-
-class Clock:
-    """Seconds by stage; waits for the device before it is read."""
-
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        self.times: dict[str, float] = {}
-        self._cuda = torch.device(device).type == "cuda"
-        self._last = self._now()
-
-    def _now(self) -> float:
-        if self._cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Count the time since the last lap to a stage."""
-        now = self._now()
-        self.times[stage] = self.times.get(stage, 0.0) + now - self._last
-        self._last = now
 
 
 def estimate_pose(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pose_models import program
 from pose_models.datasets.bop import BopDataset, BopScene, read_models_info
-from pose_models.datasets.estimates import Estimates, write_estimates
+from pose_models.datasets.estimates import write_estimates
 from pose_models.detections.coco import Detections, read_detections
 from pose_models.detections.filter import by_targets, check_dataset
 from pose_models.files import InputError, atomic_path, file_digest, json_digest, write_json
@@ -22,17 +22,17 @@ from pose_models.images.colors import visualise_embedding
 from pose_models.images.crops import Crop
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.partial import PartialResults
+from pose_models.methods.results import NO_POSE, Clock, to_estimates
 from pose_models.methods.surfemb.config import InferSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
 from pose_models.methods.surfemb.depth import corrected_translation, depth_correction, warp_depth
-from pose_models.methods.surfemb.estimate import Clock, PoseEstimate, Surface, estimate_pose
+from pose_models.methods.surfemb.estimate import PoseEstimate, Surface, estimate_pose
 from pose_models.methods.surfemb.model import SurfEmbModule, load_model
 from pose_models.methods.surfemb.network import rotate_four, rotate_four_back
 from pose_models.render.raycast import RayCaster
 
 INSPECTED = 24
 CROPS_AT_ONCE = 8  # of the network on a GPU
-NO_POSE = np.full((4, 4), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,31 +226,6 @@ def _infer_image(
         stages = {"network": network_seconds, **clock.times, **(found.times if found else {})}
         records.append(record | {"seconds": seconds, "stages": stages})
     return records
-
-
-def to_estimates(
-    detections: Detections, T_cam_obj: NDArray[np.float64], score: NDArray[np.float64], seconds: NDArray[np.float64]
-) -> Estimates:
-    """Estimates of N detections; an image's time is its detector's plus that of all its poses.
-
-    Args:
-        T_cam_obj: (N, 4, 4) mm, nan where there is no pose: such rows are left out. score, seconds: (N,).
-    """
-    images = np.stack([detections.scene_id, detections.im_id], axis=1)
-    _, image = np.unique(images, axis=0, return_inverse=True)
-    total = np.bincount(image.ravel(), weights=seconds).astype(np.float64)
-    time_of = np.asarray(np.maximum(detections.time, 0.0) + total[image.ravel()], dtype=np.float64)
-    found = np.isfinite(T_cam_obj).all(axis=(1, 2)) & np.isfinite(score)
-    every = Estimates(
-        scene_id=detections.scene_id,
-        im_id=detections.im_id,
-        obj_id=detections.obj_id,
-        score=score,
-        R=T_cam_obj[:, :3, :3],
-        t=T_cam_obj[:, :3, 3],
-        time=time_of,
-    )
-    return every.take(found)
 
 
 def _write_details(path: Path, detections: Detections, records: list[dict[str, Any]]) -> None:

@@ -6,7 +6,6 @@ are indexed by their position in the ascending list of object ids.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pose_models.methods.surfemb.losses import correspondence_loss, mask_loss, s
 from pose_models.methods.surfemb.network import QueryNetwork
 from pose_models.settings import validate
 from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
+from pose_models.training.optimizers import configured
 
 FAMILY = "surfemb"
 
@@ -88,22 +88,12 @@ class SurfEmbModule(lightning.LightningModule):
         self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["image"]))
 
     def configure_optimizers(self) -> Any:
-        train, loss = self.settings.train, self.settings.loss
+        loss = self.settings.loss
         groups = [
             {"params": self.query_network.parameters(), "lr": loss.lr_image},
             {"params": self.key_networks.parameters(), "lr": loss.lr_key},
         ]
-        kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(groups, weight_decay=train.weight_decay, fused=True)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _learning_rate_factor(self, step: int) -> float:
-        train = self.settings.train
-        warmup = min(1.0, step / train.warmup_steps) if train.warmup_steps else 1.0
-        if train.schedule == "constant":
-            return warmup
-        return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(train.steps, 1))))
+        return configured(groups, self.settings.train)
 
 
 def save_model(path: str | Path, model: SurfEmbModule) -> None:

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from pose_models.datasets.bop import BopScene
+from pose_models.datasets.instances import visible_instances
 from pose_models.files import InputError
 from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
-from pose_models.methods.surfemb.data import CropSamples, balanced, training_instances
+from pose_models.methods.surfemb.data import CropSamples, balanced
 from pose_models.methods.surfemb.model import SurfEmbModule, spheres_of
 from pose_models.settings import resolve
 
@@ -75,8 +76,7 @@ def test_rendered_silhouette_covers_the_picture_of_the_object(small):
 
 
 def test_too_small_instances_are_left_out_and_none_at_all_is_an_error(small):
-    settings = resolve(SurfEmbSettings, ["crop.min_visib_px=1000000"])
-    assert not training_instances([BopScene(small / "train_synt" / "000000")], [1, 2, 3], settings.crop)
+    assert not visible_instances([BopScene(small / "train_synt" / "000000")], [1, 2, 3], 0.1, 1_000_000)
     with pytest.raises(InputError, match=r"lower crop\.min_visib_px"):
         _samples(small, overrides=["crop.min_visib_px=1000000"])
 
