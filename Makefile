@@ -31,7 +31,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile rules
 
-config: $(READY)  ## config.yaml and its schema, from the settings in pose_models/workflow.py
+config: $(READY)  ## config.yaml and its schema, from the settings in pose_models/workflow/
 	$(BIN)/python workflow_scripts/generate_config.py
 
 lock: $(READY)  ## requirements.lock, from pyproject.toml; Blender's, from envs/blender/*.in

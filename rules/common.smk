@@ -31,6 +31,7 @@ from pose_models.workflow import (
     DemoDataset,
     FolderDataset,
     PhotosDataset,
+    STAGES,
     SyntheticImages,
     camera_file,
     load,
@@ -358,6 +359,16 @@ def training_overrides(wildcards):
 def training_digest(wildcards):
     """Digest of all settings that decide the checkpoint."""
     return SETTINGS.training_digest(wildcards.run)
+
+
+def candidates(wildcards):
+    """Estimates that a run works on."""
+    return f"results/{wildcards.dataset}/{SETTINGS.runs[wildcards.run].candidates}/estimates.csv"
+
+
+def stage_program(wildcards):
+    """Program of a run that works on estimates."""
+    return STAGES[SETTINGS.runs[wildcards.run].family].program
 
 
 def inference_overrides(wildcards):

@@ -11,6 +11,8 @@ rule infer:
         "results/{dataset}/logs/infer/{run}.log",
     benchmark:
         "results/{dataset}/benchmarks/infer/{run}.jsonl"
+    wildcard_constraints:
+        run=one_of(SETTINGS.method_runs),
     threads: SETTINGS.train_threads
     resources:
         mem_mb=scaled(5000),

@@ -8,6 +8,8 @@ rule train:
         "results/{dataset}/logs/train/{run}.log",
     benchmark:
         "results/{dataset}/benchmarks/train/{run}.jsonl"
+    wildcard_constraints:
+        run=one_of(SETTINGS.method_runs),
     threads: SETTINGS.train_threads
     resources:
         mem_mb=scaled(5000),

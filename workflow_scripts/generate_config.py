@@ -1,4 +1,4 @@
-"""Write config.yaml and its JSON schema from the typed settings in pose_models/workflow.py."""
+"""Write config.yaml and its JSON schema from the typed settings in pose_models/workflow/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADER = """\
 # yaml-language-server: $schema=schemas/config.schema.json
 # What to run. Every key is shown with its default. Change values here, or give a file with the keys that differ:
 # `snakemake --configfile mine.yaml`. A change repeats just those steps that it concerns.
-# Generated from pose_models/workflow.py by `make config`.
+# Generated from pose_models/workflow/ by `make config`.
 """
 
 
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
             write_text(path, text)
             print(f"wrote {path}")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            raise InputError(f"{path}: out of step with pose_models/workflow.py; run `make config`")
+            raise InputError(f"{path}: out of step with pose_models/workflow/; run `make config`")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,19 @@
-"""What config.yaml may say, and what follows from it for the graph.
-
-The models below are the only description of the configuration: config.yaml and its JSON schema are generated from
-them. The functions answer the questions that rules ask (which objects, which scenes, which settings decide which
-stage) from the settings and a few small files, without torch, so that a dry run takes seconds.
-"""
+"""What config.yaml may say about datasets: where they come from, what is trained on, how they are scored."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from pose_models.datasets.catalogue import catalogue_entry, catalogue_names, published
+from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.datasets.choice import Choice
-from pose_models.files import InputError, json_digest, read_json
-from pose_models.methods.registry import FAMILIES
-from pose_models.settings import Settings, did_you_mean, flatten, validate
+from pose_models.files import InputError
+from pose_models.settings import Settings, did_you_mean, validate
 from pose_models.synthesis.blender_config import BLENDER_PRESETS, BlenderLook, BlenderSettings
 from pose_models.synthesis.config import PRESETS, Look, SceneSettings
 from pose_models.synthesis.photos_config import PhotosDescription
@@ -31,7 +25,7 @@ STAGE_FOLDERS = (
     *("meshes", "surface", "symmetries", "keypoints", "synthetic", "detections", "comparisons"),
     *("logs", "benchmarks"),
 )
-Protocol = Literal["bop19", "bop24", "coco", "classic", "ycbv-auc", "silhouette"]
+Protocol = Literal["bop19", "bop24", "coco", "classic", "ycbv-auc", "tless-siso", "tless-vivo", "silhouette"]
 
 
 GENERATORS: dict[str, tuple[Mapping[Any, Mapping[str, Any]], type[Settings]]] = {
@@ -237,194 +231,6 @@ class CatalogueDataset(_Dataset):
 Dataset = DemoDataset | PhotosDataset | FolderDataset | CatalogueDataset
 
 
-class Run(Settings):
-    """A named run: a family of methods and the settings that differ from the paper's."""
-
-    family: str = Field(description="method: " + ", ".join(sorted(FAMILIES)))
-    real_images: bool = Field(False, description="train on real images too, where the dataset has any")
-    set: dict[str, Any] = Field(default_factory=dict, description="settings that differ from the paper's defaults")
-    checkpoint: str | None = Field(
-        None,
-        description="checkpoint trained elsewhere ({dataset} in its path is the dataset's name); null: trained here",
-    )
-
-    def settings(self) -> BaseModel:
-        """All settings of the run, defaults included.
-
-        Raises:
-            InputError: the family or a key under `set` is not known, or a value has the wrong type.
-        """
-        if self.family not in FAMILIES:
-            raise InputError(f"family: '{self.family}' is not known{did_you_mean(self.family, FAMILIES)}")
-        return validate(FAMILIES[self.family].settings_model(), self.set, "set")
-
-
-def _small(augment: bool = False, **train: Any) -> dict[str, Any]:
-    """Settings for minutes of training on a few CPU cores: a small network on small crops, fast schedules."""
-    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 250, "valid_items": 96}
-    return {
-        "network": {"backbone": "small", "separate_decoders": False, "key_width": 128, "key_gain": 30},
-        "crop": {"side": 64, "min_visib_px": 200, "augment": augment},
-        "loss": {"positives": 192, "negatives": 320, "lr_image": 1e-3, "lr_key": 3e-4},
-        "train": {"steps": 3600, **schedule, **train},
-        "infer": {"downsample": 2, "hypotheses": 2000, "scored": 500, "surface_points": 2000},
-    }
-
-
-DEFAULT_DATASETS: dict[str, Dataset] = {"demo": DemoDataset(), "real": PhotosDataset()}
-DEFAULT_RUNS = {
-    "surfemb": Run(family="surfemb"),
-    "surfemb-real": Run(family="surfemb", real_images=True),
-    "surfemb-rgbd": Run(family="surfemb", set={"infer": {"depth": True}}),
-    "surfemb-real-rgbd": Run(family="surfemb", real_images=True, set={"infer": {"depth": True}}),
-    "surfemb-shared-decoder": Run(family="surfemb", set={"network": {"separate_decoders": False}}),
-    "surfemb-faithful": Run(family="surfemb", set={"infer": {"faithful": True}}),
-    "surfemb-small": Run(family="surfemb", set=_small()),
-    "surfemb-small-augmented": Run(family="surfemb", set=_small(augment=True, steps=2500)),
-    "surfemb-untrained": Run(family="surfemb", set=_small(steps=0)),
-}
-
-
-class WorkflowSettings(Settings):
-    """What to run: datasets, methods, hardware."""
-
-    gpus: int = Field(
-        1,
-        ge=0,
-        description="GPUs that each training asks for (inference: at most one); a machine without any runs on its CPU "
-        "all the same, a cluster without any needs 0, and 0 leaves the GPUs of a machine unused",
-    )
-    train_threads: int = Field(
-        8, ge=1, description="CPU cores that each training asks for; locally at most all there are"
-    )
-    evaluator: Literal["builtin", "bop_toolkit"] = Field(
-        "builtin", description="who computes the scores; `bop_toolkit` is the reference, where you have installed it"
-    )
-    data_mirror: str | None = Field(
-        None, description="folder that holds archives of datasets (in itself or in <name>/), for use without internet"
-    )
-    keep_archives: bool = Field(True, description="whether downloaded archives stay when they have been unpacked")
-    complete_tables: bool = Field(
-        False, description="whether results/tables/<paper>.html computes the scores that are missing, or names them only"
-    )
-    datasets: dict[str, Annotated[Dataset, Field(discriminator="source")]] = Field(
-        DEFAULT_DATASETS,
-        min_length=1,
-        description="datasets by name: `snakemake results/<name>/report.html` makes one, `snakemake` the first one",
-    )
-    runs: dict[str, Run] = Field(
-        DEFAULT_RUNS, description="named runs: a family of methods plus the settings that differ from the paper's"
-    )
-
-    @model_validator(mode="after")
-    def _names_are_known(self) -> WorkflowSettings:
-        for kind, names in (("datasets", self.datasets), ("runs", self.runs)):
-            for name in names:
-                taken = STAGE_FOLDERS if kind == "runs" else ("tables",)
-                if not re.fullmatch(NAME, name) or name in taken:
-                    raise ValueError(f"{kind}.{name}: choose another name (a-z, 0-9, - and _; no folder of a stage)")
-        for name, run in self.runs.items():
-            try:
-                run.settings()
-            except InputError as error:
-                raise ValueError(f"runs.{name}.{error}") from None
-        for name, dataset in self.datasets.items():
-            _check_scene_settings(name, dataset)
-            try:
-                dataset.detection_source(name)
-            except InputError as error:
-                raise ValueError(str(error)) from None
-            if isinstance(dataset, CatalogueDataset):
-                try:
-                    dataset.choice(name).check()
-                except InputError as error:
-                    raise ValueError(f"datasets.{name}: {error}") from None
-            for run_name in dataset.runs:
-                if run_name not in self.runs:
-                    raise ValueError(
-                        f"datasets.{name}.runs: '{run_name}' is not known{did_you_mean(run_name, self.runs)}"
-                    )
-        return self
-
-    def dataset(self, name: str) -> Dataset:
-        """A dataset's entry.
-
-        Raises:
-            InputError: there is none of this name.
-        """
-        if name in self.datasets:
-            return self.datasets[name]
-        if name in catalogue_names():
-            published(name)
-            return CatalogueDataset()
-        raise InputError(f"dataset '{name}' is not known{did_you_mean(name, [*self.datasets, *catalogue_names()])}")
-
-    @property
-    def dataset_names(self) -> list[str]:
-        """Names of all datasets: those of config.yaml, then the catalogue's."""
-        others = [name for name in catalogue_names() if name not in self.datasets and catalogue_entry(name).parts]
-        return [*self.datasets, *others]
-
-    def training_settings(self, run: str) -> dict[str, Any]:
-        """What decides a run's checkpoint: its family and that family's settings of training, defaults included."""
-        sections = FAMILIES[self.runs[run].family].train_sections
-        settings = self.runs[run].settings().model_dump(mode="json")
-        given = {"checkpoint": self.runs[run].checkpoint} if self.runs[run].checkpoint else {}
-        return {"family": self.runs[run].family, **given, **{k: v for k, v in settings.items() if k in sections}}
-
-    def training_digest(self, run: str) -> str:
-        """Digest of `training_settings`: a training is repeated when it changes."""
-        return json_digest(self.training_settings(run))
-
-    def training_overrides(self, run: str) -> list[str]:
-        """`key=value` strings for `train.py --set`."""
-        sections = FAMILIES[self.runs[run].family].train_sections
-        return flatten({k: v for k, v in self.runs[run].set.items() if k in sections})
-
-    def inference_digest(self, run: str) -> str:
-        """Digest of all settings of a run: inference is repeated when it changes."""
-        return json_digest({"family": self.runs[run].family, **self.runs[run].settings().model_dump(mode="json")})
-
-    def inference_overrides(self, run: str) -> list[str]:
-        """`key=value` strings for `infer.py --set`; with those of training, for the checkpoint has to fit."""
-        return flatten(self.runs[run].set)
-
-    def real_images(self, dataset: str) -> str | None:
-        """Folder of a dataset's real training scenes, None if it has none."""
-        entry = self.dataset(dataset)
-        if isinstance(entry, CatalogueDataset):
-            return published(dataset).train_real
-        return entry.train_real if isinstance(entry, FolderDataset) else None
-
-    def uses_real_images(self, dataset: str, run: str) -> bool:
-        """Whether a run is trained on real images of a dataset."""
-        return self.runs[run].real_images and self.real_images(dataset) is not None
-
-    def runs_of(self, dataset: str) -> list[str]:
-        """Runs of a dataset, without those that differ from another one by real images which the dataset has not."""
-        runs = self.dataset(dataset).runs
-        plain = {self.inference_digest(run) for run in runs if not self.runs[run].real_images}
-        has_real = self.real_images(dataset) is not None
-        return [r for r in runs if has_real or not self.runs[r].real_images or self.inference_digest(r) not in plain]
-
-    def checkpoint_run(self, dataset: str, run: str) -> str:
-        """The run whose checkpoint `run` uses: the first one of the dataset that would be trained the same way."""
-
-        def training(name: str) -> tuple[str, bool]:
-            return self.training_digest(name), self.uses_real_images(dataset, name)
-
-        return next((name for name in self.dataset(dataset).runs if training(name) == training(run)), run)
-
-
-def load(config: Mapping[str, Any]) -> WorkflowSettings:
-    """Validate the configuration that Snakemake has read and merged.
-
-    Raises:
-        InputError: one sentence that names the key and the nearest valid name.
-    """
-    return validate(WorkflowSettings, config, "config.yaml")
-
-
 def scene_settings(look: Look, overrides: Mapping[str, Any]) -> SceneSettings:
     """All settings of a scene folder: a named look and what differs from it.
 
@@ -434,48 +240,7 @@ def scene_settings(look: Look, overrides: Mapping[str, Any]) -> SceneSettings:
     return validate(SceneSettings, {**PRESETS[look], **overrides}, "set")
 
 
-def objects(settings: WorkflowSettings, name: str) -> list[int]:
-    """Object ids of a dataset, known before anything is made.
-
-    Raises:
-        InputError: the dataset is not known, or the files that name its objects are missing.
-    """
-    entry = settings.dataset(name)
-    if isinstance(entry, DemoDataset):
-        return list(DEMO_OBJECTS)
-    if isinstance(entry, PhotosDataset):
-        return sorted(photos_of(entry, name).models)
-    if isinstance(entry, CatalogueDataset):
-        known = published(name)
-        if known.format != "bop" or known.objects is None:
-            raise InputError(
-                f"dataset '{name}' is not in BOP format, and what is made under results/ starts from BOP datasets; "
-                f"`snakemake data/{name}` fetches it"
-            )
-        return list(known.objects)
-    info = Path("data", name, models_folder(name), "models_info.json")
-    if not info.exists():
-        raise InputError(f"{info}: file not found; put the BOP dataset '{name}' (models, test images) into data/{name}")
-    return sorted(int(key) for key in read_json(info))
-
-
-def models_folder(name: str) -> str:
-    """Folder of a dataset's CAD models; the catalogue or the dataset's own file names another one than `models`."""
-    return catalogue_entry(name, Path("data", name)).models
-
-
-def camera_file(name: str) -> str:
-    """File of the intrinsics of a dataset's test sensor."""
-    return catalogue_entry(name, Path("data", name)).camera
-
-
-def test_split(settings: WorkflowSettings, name: str) -> str:
-    """Folder of a dataset's test scenes."""
-    entry = settings.dataset(name)
-    return entry.choice(name).test_split if isinstance(entry, CatalogueDataset) else getattr(entry, "split", "test")
-
-
-def _check_scene_settings(name: str, entry: Dataset) -> None:
+def check_scene_settings(name: str, entry: Dataset) -> None:
     try:
         if isinstance(entry, DemoDataset):
             for look in ("train", "test"):

@@ -1,0 +1,91 @@
+"""Named runs: a family of methods, or what follows a method's run, and the settings that differ from the paper's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from pose_models.files import InputError
+from pose_models.methods.registry import FAMILIES
+from pose_models.multiview.config import MultiviewSettings
+from pose_models.settings import Settings, did_you_mean, validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What works on the estimates of another run: its settings and its program."""
+
+    settings: type[Settings]
+    program: str
+
+
+STAGES = {"multiview": Stage(MultiviewSettings, "multiview.py")}
+
+
+class Run(Settings):
+    """A named run: a family of methods and the settings that differ from the paper's."""
+
+    family: str = Field(
+        description=f"method: {', '.join(sorted(FAMILIES))}; or what follows a method's run: {', '.join(STAGES)}"
+    )
+    candidates: str | None = Field(
+        None, description="run whose estimates are worked on, where the family is one that follows a method's run"
+    )
+    real_images: bool = Field(False, description="train on real images too, where the dataset has any")
+    set: dict[str, Any] = Field(default_factory=dict, description="settings that differ from the paper's defaults")
+    checkpoint: str | None = Field(
+        None,
+        description="checkpoint trained elsewhere ({dataset} in its path is the dataset's name); null: trained here",
+    )
+
+    def settings(self) -> BaseModel:
+        """All settings of the run, defaults included.
+
+        Raises:
+            InputError: the family or a key under `set` is not known, or a value has the wrong type.
+        """
+        if self.family in STAGES:
+            if self.candidates is None:
+                raise InputError(f"candidates: name the run whose estimates `{self.family}` works on")
+            return validate(STAGES[self.family].settings, self.set, "set")
+        if self.family not in FAMILIES:
+            raise InputError(f"family: '{self.family}' is not known{did_you_mean(self.family, [*FAMILIES, *STAGES])}")
+        if self.candidates is not None:
+            raise InputError(f"candidates: `{self.family}` starts from images; leave the key out")
+        return validate(FAMILIES[self.family].settings_model(), self.set, "set")
+
+
+def _small(augment: bool = False, **train: Any) -> dict[str, Any]:
+    """Settings for minutes of training on a few CPU cores: a small network on small crops, fast schedules."""
+    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 250, "valid_items": 96}
+    return {
+        "network": {"backbone": "small", "separate_decoders": False, "key_width": 128, "key_gain": 30},
+        "crop": {"side": 64, "min_visib_px": 200, "augment": augment},
+        "loss": {"positives": 192, "negatives": 320, "lr_image": 1e-3, "lr_key": 3e-4},
+        "train": {"steps": 3600, **schedule, **train},
+        "infer": {"downsample": 2, "hypotheses": 2000, "scored": 500, "surface_points": 2000},
+    }
+
+
+def _views(count: int, candidates: str) -> Run:
+    """Groups of views of a run whose scores are any numbers."""
+    settings = {"views": count, "scores": "rank", "match": {"min_score": 0.1}}
+    return Run(family="multiview", candidates=candidates, set=settings)
+
+
+DEFAULT_RUNS = {
+    "surfemb": Run(family="surfemb"),
+    "surfemb-real": Run(family="surfemb", real_images=True),
+    "surfemb-rgbd": Run(family="surfemb", set={"infer": {"depth": True}}),
+    "surfemb-real-rgbd": Run(family="surfemb", real_images=True, set={"infer": {"depth": True}}),
+    "surfemb-shared-decoder": Run(family="surfemb", set={"network": {"separate_decoders": False}}),
+    "surfemb-faithful": Run(family="surfemb", set={"infer": {"faithful": True}}),
+    "surfemb-small": Run(family="surfemb", set=_small()),
+    "surfemb-small-augmented": Run(family="surfemb", set=_small(augment=True, steps=2500)),
+    "surfemb-untrained": Run(family="surfemb", set=_small(steps=0)),
+    "surfemb-of-demo": Run(family="surfemb", set=_small(), checkpoint="results/demo/surfemb-small/model.ckpt"),
+    "surfemb-of-demo-4view": _views(4, "surfemb-of-demo"),
+    "surfemb-of-demo-8view": _views(8, "surfemb-of-demo"),
+}

@@ -1,0 +1,205 @@
+"""All of config.yaml, and what follows from it: which stage is decided by which settings, which runs share what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pose_models.datasets.catalogue import catalogue_entry, catalogue_names, published
+from pose_models.files import InputError, json_digest
+from pose_models.methods.registry import FAMILIES
+from pose_models.settings import Settings, did_you_mean, flatten, validate
+from pose_models.workflow.datasets import (
+    NAME,
+    STAGE_FOLDERS,
+    CatalogueDataset,
+    Dataset,
+    DemoDataset,
+    FolderDataset,
+    PhotosDataset,
+    check_scene_settings,
+)
+from pose_models.workflow.runs import DEFAULT_RUNS, Run
+
+DEFAULT_DATASETS: dict[str, Dataset] = {
+    "demo": DemoDataset(),
+    "demo-multiview": DemoDataset(
+        runs=("surfemb-of-demo", "surfemb-of-demo-4view", "surfemb-of-demo-8view"),
+        test_scenes=3,
+        test_images=16,
+        set={"instances": [6, 9], "distractors": [0, 2], "bin_size_mm": [250, 310], "images_per_arrangement": 16},
+    ),
+    "real": PhotosDataset(),
+}
+
+
+class WorkflowSettings(Settings):
+    """What to run: datasets, methods, hardware."""
+
+    gpus: int = Field(
+        1,
+        ge=0,
+        description="GPUs that each training asks for (inference: at most one); a machine without any runs on its CPU "
+        "all the same, a cluster without any needs 0, and 0 leaves the GPUs of a machine unused",
+    )
+    train_threads: int = Field(
+        8, ge=1, description="CPU cores that each training asks for; locally at most all there are"
+    )
+    evaluator: Literal["builtin", "bop_toolkit"] = Field(
+        "builtin", description="who computes the scores; `bop_toolkit` is the reference, where you have installed it"
+    )
+    data_mirror: str | None = Field(
+        None, description="folder that holds archives of datasets (in itself or in <name>/), for use without internet"
+    )
+    keep_archives: bool = Field(True, description="whether downloaded archives stay when they have been unpacked")
+    complete_tables: bool = Field(
+        False,
+        description="whether results/tables/<paper>.html computes the scores that are missing, or names them only",
+    )
+    datasets: dict[str, Annotated[Dataset, Field(discriminator="source")]] = Field(
+        DEFAULT_DATASETS,
+        min_length=1,
+        description="datasets by name: `snakemake results/<name>/report.html` makes one, `snakemake` the first one",
+    )
+    runs: dict[str, Run] = Field(
+        DEFAULT_RUNS, description="named runs: a family of methods plus the settings that differ from the paper's"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> WorkflowSettings:
+        for kind, names in (("datasets", self.datasets), ("runs", self.runs)):
+            for name in names:
+                taken = STAGE_FOLDERS if kind == "runs" else ("tables",)
+                if not re.fullmatch(NAME, name) or name in taken:
+                    raise ValueError(f"{kind}.{name}: choose another name (a-z, 0-9, - and _; no folder of a stage)")
+        for name, run in self.runs.items():
+            try:
+                run.settings()
+            except InputError as error:
+                raise ValueError(f"runs.{name}.{error}") from None
+            self._check_candidates(name)
+        for name, dataset in self.datasets.items():
+            check_scene_settings(name, dataset)
+            try:
+                dataset.detection_source(name)
+            except InputError as error:
+                raise ValueError(str(error)) from None
+            if isinstance(dataset, CatalogueDataset):
+                try:
+                    dataset.choice(name).check()
+                except InputError as error:
+                    raise ValueError(f"datasets.{name}: {error}") from None
+            for run_name in dataset.runs:
+                if run_name not in self.runs:
+                    raise ValueError(
+                        f"datasets.{name}.runs: '{run_name}' is not known{did_you_mean(run_name, self.runs)}"
+                    )
+        return self
+
+    def _check_candidates(self, name: str) -> None:
+        """Candidates lead from run to run to a method's run."""
+        seen, run = [name], self.runs[name]
+        while run.candidates is not None:
+            if run.candidates not in self.runs:
+                raise ValueError(
+                    f"runs.{seen[-1]}.candidates: run '{run.candidates}' is not known"
+                    f"{did_you_mean(run.candidates, self.runs)}"
+                )
+            if run.candidates in seen:
+                raise ValueError(f"runs.{name}.candidates: leads back to '{run.candidates}'")
+            seen.append(run.candidates)
+            run = self.runs[run.candidates]
+
+    def dataset(self, name: str) -> Dataset:
+        """A dataset's entry.
+
+        Raises:
+            InputError: there is none of this name.
+        """
+        if name in self.datasets:
+            return self.datasets[name]
+        if name in catalogue_names():
+            published(name)
+            return CatalogueDataset()
+        raise InputError(f"dataset '{name}' is not known{did_you_mean(name, [*self.datasets, *catalogue_names()])}")
+
+    @property
+    def dataset_names(self) -> list[str]:
+        """Names of all datasets: those of config.yaml, then the catalogue's."""
+        others = [name for name in catalogue_names() if name not in self.datasets and catalogue_entry(name).parts]
+        return [*self.datasets, *others]
+
+    @property
+    def stage_runs(self) -> list[str]:
+        """Runs that work on the estimates of other runs."""
+        return [name for name, run in self.runs.items() if run.candidates is not None]
+
+    @property
+    def method_runs(self) -> list[str]:
+        """Runs that start from images."""
+        return [name for name, run in self.runs.items() if run.candidates is None]
+
+    def training_settings(self, run: str) -> dict[str, Any]:
+        """What decides a run's checkpoint: its family and that family's settings of training, defaults included."""
+        if self.runs[run].candidates is not None:
+            return self.training_settings(str(self.runs[run].candidates))
+        sections = FAMILIES[self.runs[run].family].train_sections
+        settings = self.runs[run].settings().model_dump(mode="json")
+        given = {"checkpoint": self.runs[run].checkpoint} if self.runs[run].checkpoint else {}
+        return {"family": self.runs[run].family, **given, **{k: v for k, v in settings.items() if k in sections}}
+
+    def training_digest(self, run: str) -> str:
+        """Digest of `training_settings`: a training is repeated when it changes."""
+        return json_digest(self.training_settings(run))
+
+    def training_overrides(self, run: str) -> list[str]:
+        """`key=value` strings for `train.py --set`."""
+        sections = FAMILIES[self.runs[run].family].train_sections
+        return flatten({k: v for k, v in self.runs[run].set.items() if k in sections})
+
+    def inference_digest(self, run: str) -> str:
+        """Digest of all settings of a run: inference is repeated when it changes."""
+        settings = self.runs[run].settings().model_dump(mode="json")
+        return json_digest({"family": self.runs[run].family, "of": self.runs[run].candidates, **settings})
+
+    def inference_overrides(self, run: str) -> list[str]:
+        """`key=value` strings for `infer.py --set`; with those of training, for the checkpoint has to fit."""
+        return flatten(self.runs[run].set)
+
+    def real_images(self, dataset: str) -> str | None:
+        """Folder of a dataset's real training scenes, None if it has none."""
+        entry = self.dataset(dataset)
+        if isinstance(entry, CatalogueDataset):
+            return published(dataset).train_real
+        return entry.train_real if isinstance(entry, FolderDataset) else None
+
+    def uses_real_images(self, dataset: str, run: str) -> bool:
+        """Whether a run is trained on real images of a dataset."""
+        return self.runs[run].real_images and self.real_images(dataset) is not None
+
+    def runs_of(self, dataset: str) -> list[str]:
+        """Runs of a dataset, without those that differ from another one by real images which the dataset has not."""
+        runs = self.dataset(dataset).runs
+        plain = {self.inference_digest(run) for run in runs if not self.runs[run].real_images}
+        has_real = self.real_images(dataset) is not None
+        return [r for r in runs if has_real or not self.runs[r].real_images or self.inference_digest(r) not in plain]
+
+    def checkpoint_run(self, dataset: str, run: str) -> str:
+        """The run whose checkpoint `run` uses: the first one of the dataset that would be trained the same way."""
+
+        def training(name: str) -> tuple[str, bool]:
+            return self.training_digest(name), self.uses_real_images(dataset, name)
+
+        return next((name for name in self.dataset(dataset).runs if training(name) == training(run)), run)
+
+
+def load(config: Mapping[str, Any]) -> WorkflowSettings:
+    """Validate the configuration that Snakemake has read and merged.
+
+    Raises:
+        InputError: one sentence that names the key and the nearest valid name.
+    """
+    return validate(WorkflowSettings, config, "config.yaml")
