@@ -121,6 +121,7 @@ def test_mixed_precision_is_for_the_image_network_alone(small):
     with torch.autocast("cpu", torch.bfloat16):
         mixed = model.losses(batch)
     hook.remove()
+    assert keys[0].dtype == torch.float32
     torch.testing.assert_close(keys[1], keys[0], rtol=0, atol=0)
     for name, value in plain.items():
         assert mixed[name].dtype == torch.float32
