@@ -231,11 +231,19 @@ def rendered_scenes(wildcards):
 def real_scenes(wildcards):
     """Those of real images, where the run learns from them."""
     name = wildcards.dataset
-    if not SETTINGS.uses_real_images(name, wildcards.run):
+    if not learns_from_real(wildcards):
         return []
     if isinstance(SETTINGS.dataset(name), CatalogueDataset):
         return [record(source, part) for source, part in real_choice(name).training_parts]
     return scenes_in(name, SETTINGS.real_images(name))
+
+
+def learns_from_real(wildcards):
+    """Whether a run or a detector is trained on real images of the dataset."""
+    name = wildcards.dataset
+    if "detector" in wildcards.keys():
+        return SETTINGS.detectors[wildcards.detector].real_images and SETTINGS.real_images(name) is not None
+    return SETTINGS.uses_real_images(name, wildcards.run)
 
 
 def real_choice(name):
@@ -387,7 +395,7 @@ def train_folders(wildcards):
     entry = SETTINGS.dataset(name)
     folders = [str(Path(file).parent) for file in train_scenes(wildcards) if not file.endswith(".unpacked.json")]
     if isinstance(entry, CatalogueDataset):
-        choices = [entry.choice(name), *([real_choice(name)] if SETTINGS.uses_real_images(name, wildcards.run) else [])]
+        choices = [entry.choice(name), *([real_choice(name)] if learns_from_real(wildcards) else [])]
         folders += [f"data/{scene}" for choice in choices for scene in choice.training_scenes]
     return folders
 
@@ -407,6 +415,62 @@ def given_detections(wildcards):
 def detections(wildcards):
     """The dataset's detections."""
     return f"results/{wildcards.dataset}/detections/{detection_source(wildcards)}.json"
+
+
+def inference_shards():
+    """Numbers of the jobs that share an inference."""
+    return [f"{number:04d}" for number in range(SETTINGS.inference_jobs)]
+
+
+def detections_of_job(wildcards):
+    """The detections of one inference job."""
+    if SETTINGS.inference_jobs == 1:
+        return detections(wildcards)
+    return f"results/{wildcards.dataset}/detections/{detection_source(wildcards)}/{wildcards.shard}.json"
+
+
+def trained_detector(dataset, detector):
+    """The checkpoint of a detector: the given one, else that which is trained for the dataset."""
+    detector = SETTINGS.trained_detector(dataset, detector)
+    if given := SETTINGS.detectors[detector].checkpoint:
+        return given.replace("{dataset}", dataset)
+    return f"results/{dataset}/detections/{detector}/model.ckpt"
+
+
+def detector_checkpoint(wildcards):
+    """The checkpoint that a detector detects with."""
+    return trained_detector(wildcards.dataset, wildcards.detector)
+
+
+def detector_start(wildcards):
+    """The checkpoint that a detector's training starts from, if it starts from one."""
+    start = SETTINGS.detectors[wildcards.detector].start
+    return [] if start is None else trained_detector(wildcards.dataset, start)
+
+
+def start_option(wildcards):
+    """The option that names it."""
+    return f"--start {shlex.quote(detector_start(wildcards))}" if detector_start(wildcards) else ""
+
+
+def detector_training(wildcards):
+    """What a detector changes about its training, as `key=value` strings."""
+    return SETTINGS.detectors[wildcards.detector].training_overrides()
+
+
+def detector_training_digest(wildcards):
+    """Digest of all settings that decide a detector's checkpoint."""
+    return SETTINGS.detectors[wildcards.detector].training_digest()
+
+
+def detector_changes(wildcards):
+    """What a detector changes about detecting, as `key=value` strings."""
+    return SETTINGS.detectors[wildcards.detector].detection_overrides()
+
+
+def detector_digest(wildcards):
+    """Digest of all settings that decide the detections, given the checkpoint."""
+    return SETTINGS.detectors[wildcards.detector].detection_digest()
 
 
 def default_detections(wildcards):

@@ -1,16 +1,19 @@
+INFERENCE_PART = "" if SETTINGS.inference_jobs == 1 else "/parts/{shard}"
+
+
 rule infer:
     input:
         checkpoint=checkpoint_of,
-        detections=detections,
+        detections=detections_of_job,
         surfaces=surfaces,
         scenes=test_scenes,
         targets=targets,
     output:
-        "results/{dataset}/{run}/estimates.csv",
+        f"results/{{dataset}}/{{run}}{INFERENCE_PART}/estimates.csv",
     log:
-        "results/{dataset}/logs/infer/{run}.log",
+        f"results/{{dataset}}/logs/infer/{{run}}{INFERENCE_PART}.log",
     benchmark:
-        "results/{dataset}/benchmarks/infer/{run}.jsonl"
+        f"results/{{dataset}}/benchmarks/infer/{{run}}{INFERENCE_PART}.jsonl"
     wildcard_constraints:
         run=one_of(SETTINGS.method_runs),
     threads: SETTINGS.train_threads
@@ -29,3 +32,40 @@ rule infer:
         " --checkpoint {input.checkpoint} --dataset data/{wildcards.dataset} --split {params.split}"
         " --detections {input.detections} --surface results/{wildcards.dataset}/surface"
         " --device {resources.device} --out {output} > {log} 2>&1"
+
+
+if SETTINGS.inference_jobs > 1:
+
+    rule split_detections:
+        input:
+            "results/{dataset}/detections/{source}.json",
+        output:
+            expand("results/{{dataset}}/detections/{{source}}/{shard}.json", shard=inference_shards()),
+        log:
+            "results/{dataset}/logs/split_detections/{source}.log",
+        benchmark:
+            "results/{dataset}/benchmarks/split_detections/{source}.jsonl"
+        wildcard_constraints:
+            source="[^/]+",
+        resources:
+            mem_mb=scaled(1000),
+            runtime=scaled(10),
+        shell:
+            "python workflow_scripts/split_detections.py --detections {input} --out {output} > {log} 2>&1"
+
+    rule join_estimates:
+        input:
+            expand("results/{{dataset}}/{{run}}/parts/{shard}/estimates.csv", shard=inference_shards()),
+        output:
+            "results/{dataset}/{run}/estimates.csv",
+        log:
+            "results/{dataset}/logs/join_estimates/{run}.log",
+        benchmark:
+            "results/{dataset}/benchmarks/join_estimates/{run}.jsonl"
+        wildcard_constraints:
+            run=one_of(SETTINGS.method_runs),
+        resources:
+            mem_mb=scaled(1000),
+            runtime=scaled(10),
+        shell:
+            "python workflow_scripts/join_estimates.py --parts {input} --out {output} > {log} 2>&1"

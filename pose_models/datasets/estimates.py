@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,12 @@ class Estimates:
         """Mean seconds per image over the images that occur; -1 if any time is unknown or there is no estimate."""
         times = list(self.image_times().values())
         return -1.0 if not times or min(times) < 0 else float(np.mean(times))
+
+
+def join_estimates(parts: Sequence[Estimates]) -> Estimates:
+    """The rows of several tables, one after the other."""
+    names = [field.name for field in dataclasses.fields(Estimates)]
+    return Estimates(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def read_estimates(path: str | Path) -> Estimates:

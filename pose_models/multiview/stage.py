@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.datasets.bop import BopDataset
-from pose_models.datasets.estimates import Estimates
+from pose_models.datasets.estimates import Estimates, join_estimates
 from pose_models.files import InputError
 from pose_models.multiview.boxes import Box
 from pose_models.multiview.config import MultiviewSettings
@@ -150,8 +150,7 @@ def to_estimates(results: Sequence[GroupResult], single: Estimates) -> Estimates
         )
         for scene_id, c in found
     ]
-    names = [field.name for field in dataclasses.fields(Estimates)]
-    both = Estimates(**{n: np.concatenate([*(getattr(p, n) for p in parts), getattr(single, n)]) for n in names})
+    both = join_estimates([*parts, single])
     frames = list(zip(both.scene_id.tolist(), both.im_id.tolist(), strict=True))
     unknown = any(value < 0 for value in times.values())
     seconds = [-1.0 if unknown else max(times.get(f, 0.0), 0.0) + share.get(f, 0.0) for f in frames]

@@ -107,8 +107,8 @@ class _Dataset(Settings):
     runs: tuple[str, ...] = Field(("surfemb",), description="methods to compare: names under `runs`")
     detections: str | None = Field(
         "simulated",
-        description="where boxes come from: `simulated` (jittered ground truth), `default` (those that BOP gives out) "
-        "or a file or folder of a detector's results (formats: import_detections.py --help)",
+        description="where boxes come from: `simulated` (jittered ground truth), `default` (those that BOP gives "
+        "out), a name under `detectors`, or a file or folder of a detector's results (import_detections.py --help)",
     )
     protocols: tuple[Protocol, ...] = Field(
         ("bop19",), min_length=1, description="how estimates are scored; the first one gives <run>/scores.json"
@@ -116,7 +116,7 @@ class _Dataset(Settings):
     seed: int = Field(0, ge=0, description="seed of everything random that is made for this dataset")
 
     def detection_source(self, name: str) -> str:
-        """Name of the detections file under results/<name>/detections/: `simulated`, `default`, or the given file's.
+        """Name of the detections file under results/<name>/detections/: `simulated`, `default`, a detector's, a file's.
 
         Raises:
             InputError: BOP gives out no detections of this dataset.

@@ -22,6 +22,7 @@ from pose_models.workflow.datasets import (
     PhotosDataset,
     check_scene_settings,
 )
+from pose_models.workflow.detectors import DEFAULT_DETECTORS, Detector
 from pose_models.workflow.runs import DEFAULT_RUNS, Run
 
 DEFAULT_DATASETS: dict[str, Dataset] = {
@@ -48,6 +49,13 @@ class WorkflowSettings(Settings):
     train_threads: int = Field(
         8, ge=1, description="CPU cores that each training asks for; locally at most all there are"
     )
+    inference_jobs: int = Field(
+        1,
+        ge=1,
+        le=9999,
+        description="jobs that share the images of an inference, each with a GPU of its own where there are any; "
+        "estimates do not depend on it",
+    )
     evaluator: Literal["builtin", "bop_toolkit"] = Field(
         "builtin", description="who computes the scores; `bop_toolkit` is the reference, where you have installed it"
     )
@@ -67,12 +75,16 @@ class WorkflowSettings(Settings):
     runs: dict[str, Run] = Field(
         DEFAULT_RUNS, description="named runs: a family of methods plus the settings that differ from the paper's"
     )
+    detectors: dict[str, Detector] = Field(
+        DEFAULT_DETECTORS,
+        description="named detectors, for `detections: <name>` of a dataset; trained where they are asked for",
+    )
 
     @model_validator(mode="after")
     def _names_are_known(self) -> WorkflowSettings:
-        for kind, names in (("datasets", self.datasets), ("runs", self.runs)):
+        for kind, names in (("datasets", self.datasets), ("runs", self.runs), ("detectors", self.detectors)):
             for name in names:
-                taken = STAGE_FOLDERS if kind == "runs" else ("tables",)
+                taken = {"runs": STAGE_FOLDERS, "datasets": ("tables",)}.get(kind, ("simulated", "default"))
                 if not re.fullmatch(NAME, name) or name in taken:
                     raise ValueError(f"{kind}.{name}: choose another name (a-z, 0-9, - and _; no folder of a stage)")
         for name, run in self.runs.items():
@@ -81,12 +93,19 @@ class WorkflowSettings(Settings):
             except InputError as error:
                 raise ValueError(f"runs.{name}.{error}") from None
             self._check_candidates(name)
+        for name, detector in self.detectors.items():
+            self._check_detector(name, detector)
         for name, dataset in self.datasets.items():
             check_scene_settings(name, dataset)
             try:
-                dataset.detection_source(name)
+                source = dataset.detection_source(name)
             except InputError as error:
                 raise ValueError(str(error)) from None
+            if source in self.detectors and dataset.detections != source:
+                raise ValueError(
+                    f"datasets.{name}: detections: '{dataset.detections}': give the file another name, a detector is "
+                    f"called {source}"
+                )
             if isinstance(dataset, CatalogueDataset):
                 try:
                     dataset.choice(name).check()
@@ -112,6 +131,22 @@ class WorkflowSettings(Settings):
                 raise ValueError(f"runs.{name}.candidates: leads back to '{run.candidates}'")
             seen.append(run.candidates)
             run = self.runs[run.candidates]
+
+    def _check_detector(self, name: str, detector: Detector) -> None:
+        """Settings are valid, and detectors lead from start to start to one that starts from none."""
+        try:
+            detector.settings()
+        except InputError as error:
+            raise ValueError(f"detectors.{name}.{error}") from None
+        seen = [name]
+        while (start := self.detectors[seen[-1]].start) is not None:
+            if start not in self.detectors:
+                raise ValueError(
+                    f"detectors.{seen[-1]}.start: '{start}' is not known{did_you_mean(start, self.detectors)}"
+                )
+            if start in seen:
+                raise ValueError(f"detectors.{name}.start: leads back to '{start}'")
+            seen.append(start)
 
     def dataset(self, name: str) -> Dataset:
         """A dataset's entry.
@@ -179,6 +214,13 @@ class WorkflowSettings(Settings):
     def uses_real_images(self, dataset: str, run: str) -> bool:
         """Whether a run is trained on real images of a dataset."""
         return self.runs[run].real_images and self.real_images(dataset) is not None
+
+    def trained_detector(self, dataset: str, detector: str) -> str:
+        """The detector whose training `detector` uses: its start's where the real images are not there."""
+        entry = self.detectors[detector]
+        if entry.checkpoint or not entry.real_images or entry.start is None or self.real_images(dataset) is not None:
+            return detector
+        return self.trained_detector(dataset, entry.start)
 
     def runs_of(self, dataset: str) -> list[str]:
         """Runs of a dataset, without those that differ from another one by real images which the dataset has not."""

@@ -209,8 +209,8 @@ def _infer_image(
     answers = estimator.answer_crops(image, K, obj_ids, [estimator.crop(box) for box in detections.bbox_ltrb[rows]])
     clock.lap("network")
     network_seconds = clock.times["network"] / len(rows)
-    for row, obj_id, answer in zip(rows.tolist(), obj_ids, answers, strict=True):
-        rng = np.random.default_rng([estimator.settings.seed, scene.scene_id, im_id, row])
+    for number, (row, obj_id, answer) in enumerate(zip(rows.tolist(), obj_ids, answers, strict=True)):
+        rng = np.random.default_rng([estimator.settings.seed, scene.scene_id, im_id, number])
         clock = Clock(estimator.device)
         found = estimator.estimate(answer, obj_id, rng)
         clock.lap("pose")
@@ -232,14 +232,14 @@ def _write_details(path: Path, detections: Detections, records: list[dict[str, A
     """What a result file has no room for: poses before and after refinement, its objective, seconds by stage.
 
     Arrays of length n, one entry per detection, nan where there is no pose: index (n, 3) scene, image and object id;
-    T (2, n, 4, 4) mm, before and after refinement, both after depth correction where it is on; score (n,); objective
+    T (n, 2, 4, 4) mm, before and after refinement, both after depth correction where it is on; score (n,); objective
     (n, 2) before and after; hypotheses (n,) scored; seconds_<stage> (n,).
     """
     rows = [record["row"] for record in records]
     index = np.stack([detections.scene_id[rows], detections.im_id[rows], detections.obj_id[rows]], axis=1)
     arrays: dict[str, Any] = {
         "index": index,
-        "T": np.array([[r.get(name) or NO_POSE for r in records] for name in ("T_unrefined", "T")]),
+        "T": np.array([[r.get(name) or NO_POSE for name in ("T_unrefined", "T")] for r in records]),
         "score": np.array([np.nan if r["score"] is None else r["score"] for r in records]),
         "objective": np.array([r.get("objective", (np.nan, np.nan)) for r in records]),
         "hypotheses": np.array([r.get("hypotheses", 0) for r in records]),

@@ -14,7 +14,7 @@ from pose_models.files import InputError, write_json
 from pose_models.methods.api import from_checkpoint
 from pose_models.methods.surfemb.api import SurfEmb
 from pose_models.training.checkpoints import save_checkpoint
-from tests.methods.surfemb.conftest import SCRIPTS, run
+from tests.methods.conftest import SCRIPTS, run
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pose_models.methods.surfemb.maps import make_maps
 from pose_models.methods.surfemb.scoring import score_poses
 from pose_models.methods.surfemb.views import VIEWS, score_picture, softmax, views
 from pose_models.report.inspection import contact_sheet, inspection_page
-from tests.methods.surfemb.conftest import run
+from tests.methods.conftest import run
 
 POINTS = 300
 

@@ -11,7 +11,7 @@ from pose_models.datasets.estimates import read_estimates
 from pose_models.files import InputError
 from pose_models.methods.partial import PartialResults
 from pose_models.methods.registry import FAMILIES, family
-from tests.methods.surfemb.conftest import SCRIPTS, run
+from tests.methods.conftest import SCRIPTS, run
 
 NETWORK = ["network.backbone=small", "network.separate_decoders=false", "network.key_width=32", "crop.side=64",
            "crop.min_visib_px=50", "loss.positives=32", "loss.negatives=32", "train.steps=30", "train.batch_size=4",
@@ -28,10 +28,10 @@ def checkpoint(small, tmp_path_factory):
     return out
 
 
-def _infer(small, checkpoint, out, *settings):
+def _infer(small, checkpoint, out, *settings, detections=None):
     return run("infer.py", "--family", "surfemb", "--set", *NETWORK, *INFER, *settings, "--checkpoint", checkpoint,
-               "--dataset", small, "--detections", small / "simulated.json", "--surface", small / "surface", "--out",
-               out, "--device", "cpu")  # fmt: skip
+               "--dataset", small, "--detections", detections or small / "simulated.json", "--surface",
+               small / "surface", "--out", out, "--device", "cpu")  # fmt: skip
 
 
 def _columns(path):
@@ -47,17 +47,42 @@ def test_training_lowers_the_loss(checkpoint):
     assert losses[-1] < losses[0]
 
 
-def test_the_same_run_gives_the_same_estimates_and_an_inspection(small, checkpoint, tmp_path):
-    for name in ("a", "b"):
-        _infer(small, checkpoint, tmp_path / name / "estimates.csv")
-    first, second = (_columns(tmp_path / name / "estimates.csv") for name in ("a", "b"))
+def test_one_job_and_several_give_the_same_estimates_and_an_inspection(small, checkpoint, tmp_path):
+    whole, parts, joined = tmp_path / "whole", [tmp_path / "parts" / n for n in "01"], tmp_path / "joined"
+    _infer(small, checkpoint, whole / "estimates.csv")
+    files = [tmp_path / "detections" / f"{part.name}.json" for part in parts]
+    run("split_detections.py", "--detections", small / "simulated.json", "--out", *files)
+    for part, file in zip(parts, files, strict=True):
+        _infer(small, checkpoint, part / "estimates.csv", detections=file)
+    found = [part / "estimates.csv" for part in parts]
+    run("join_estimates.py", "--parts", *found, "--out", joined / "estimates.csv")
+    first, second = (_columns(folder / "estimates.csv") for folder in (whole, joined))
     assert len(first)
     np.testing.assert_array_equal(first, second)
-    settings = json.loads((tmp_path / "a" / "settings.json").read_text())
-    assert settings["infer"]["hypotheses"] == 200
-    views = np.load(tmp_path / "a" / "inspect.npz")
-    assert views["crop"].shape[1:] == (64, 64, 3)
-    assert len(views["index"]) == len(views["T_est"]) == len(views["key_vis"])
+    assert 0 < len(_columns(found[0])) < len(first)
+    for folder in (whole, joined):
+        assert json.loads((folder / "settings.json").read_text())["infer"]["hypotheses"] == 200
+        views, poses = np.load(folder / "inspect.npz"), np.load(folder / "poses.npz")
+        assert views["crop"].shape[1:] == (64, 64, 3)
+        assert len(views["index"]) == len(views["T_est"]) == len(views["key_vis"])
+        assert poses["T"].shape == (len(poses["index"]), 2, 4, 4)
+    np.testing.assert_array_equal(np.load(whole / "poses.npz")["T"], np.load(joined / "poses.npz")["T"])
+
+
+def test_more_jobs_than_images_are_one_sentence(small, tmp_path):
+    many = [tmp_path / f"{n}.json" for n in range(99)]
+    command = [
+        sys.executable,
+        SCRIPTS / "split_detections.py",
+        "--detections",
+        small / "simulated.json",
+        "--out",
+        *many,
+    ]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "images cannot be dealt out to 99 jobs" in done.stderr
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_cut_inference_goes_on_where_it_was(small, checkpoint, tmp_path):

@@ -11,7 +11,7 @@ from pose_models.methods.surfemb.keys import Sphere
 from pose_models.methods.surfemb.model import SurfEmbModule, load_model
 from pose_models.methods.surfemb.released import read_released, rename
 from pose_models.methods.surfemb.released_surface import read_surface_samples
-from tests.methods.surfemb.conftest import run
+from tests.methods.conftest import run
 
 SPHERES = {i: Sphere((0.0, 0.0, 0.0), 1.0) for i in (1, 2, 3)}
 NETWORK = NetworkSettings(pretrained=False, key_width=16, separate_decoders=False)
