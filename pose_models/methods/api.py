@@ -209,13 +209,17 @@ def find_folders(
     Raises:
         InputError: a folder is nowhere; names the places.
     """
+    results = checkpoint.resolve().parent.parent
+    places = [checkpoint.parent / "surface", results / "surface"]
+    return find_models(checkpoint, models), _find("surface samples", "surface", surface, places)
+
+
+def find_models(checkpoint: Path, models: str | Path | None = None) -> Path:
+    """The meshes alone, for methods that need no surface samples; see `find_folders`."""
     results = checkpoint.resolve().parent.parent  # results/<dataset>
     data = results.parent.parent / "data" / results.name
-    folder = catalogue_entry(results.name, data).models
-    return (
-        _find("meshes", "models", models, [checkpoint.parent / "models", data / folder]),
-        _find("surface samples", "surface", surface, [checkpoint.parent / "surface", results / "surface"]),
-    )
+    places = [checkpoint.parent / "models", data / catalogue_entry(results.name, data).models]
+    return _find("meshes", "models", models, places)
 
 
 def _find(what: str, option: str, given: str | Path | None, places: Sequence[Path]) -> Path:

@@ -53,6 +53,12 @@ FAMILIES = {
             train_sections=("network", "crop", "loss", "train"),
             estimator_class="SurfEmb",
         ),
+        Family(
+            "cosypose",
+            "CosyPoseSettings",
+            train_sections=("network", "data", "loss", "train"),
+            estimator_class="CosyPose",
+        ),
     )
 }
 

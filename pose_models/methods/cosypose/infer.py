@@ -1,0 +1,105 @@
+"""Inference of CosyPose: images and detections to estimates, resumable image by image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose_models import program
+from pose_models.datasets.bop import BopDataset, BopScene
+from pose_models.datasets.catalogue import catalogue_entry
+from pose_models.datasets.estimates import write_estimates
+from pose_models.detections.coco import Detections, read_detections
+from pose_models.detections.filter import by_targets, check_dataset
+from pose_models.files import InputError, atomic_path, file_digest, json_digest, write_json
+from pose_models.methods.cosypose.config import CosyPoseSettings, NetworkSettings
+from pose_models.methods.cosypose.estimate import Estimator
+from pose_models.methods.cosypose.model import load_model
+from pose_models.methods.partial import PartialResults
+from pose_models.methods.results import NO_POSE, to_estimates
+
+
+def infer(
+    settings: CosyPoseSettings, checkpoint: Path, dataset_folder: Path, split: str, detections_file: Path,
+    surface_folder: Path, out: Path, device: str,
+) -> None:  # fmt: skip
+    """Estimate the pose of every detection of a target object and write `out` in BOP format.
+
+    A killed run continues at the image where it was. Scores are those of the detections. Beside `out` lie
+    `settings.json` and `poses.npz`: poses after every pass, and seconds by stage. Surface samples are not needed.
+    """
+    model = load_model(checkpoint)
+    check_network(checkpoint, model.settings.network, settings.network)
+    dataset = BopDataset(dataset_folder)
+    detections = read_detections(detections_file)
+    check_dataset(detections, dataset, split, detections_file)
+    detections = by_targets(detections, dataset.targets()).sorted()
+    models = dataset.root / catalogue_entry(dataset.name, dataset.root).models
+    estimator = Estimator(model, settings.infer, models, device)
+    estimator.index(np.unique(detections.obj_id).tolist())
+    meshes = [file_digest(models / f"obj_{obj_id:06d}.ply") for obj_id in model.object_ids]
+    inputs = [settings.infer.digest(), file_digest(checkpoint), file_digest(detections_file), *meshes]
+    partial = PartialResults(out, key=json_digest(inputs))
+    images = sorted(set(zip(detections.scene_id.tolist(), detections.im_id.tolist(), strict=True)))
+    scenes = {scene_id: dataset.scene(split, scene_id) for scene_id, _ in images}
+    with partial:
+        for scene_id, im_id in program.progress(images, "inference"):
+            name = f"{scene_id}/{im_id}"
+            if name not in partial.done:
+                rows = np.flatnonzero((detections.scene_id == scene_id) & (detections.im_id == im_id))
+                partial.add(name, _infer_image(estimator, scenes[scene_id], im_id, detections, rows))
+        records = [record for scene_id, im_id in images for record in partial.done[f"{scene_id}/{im_id}"]]
+        rows_done = [record["row"] for record in records]
+        T = np.array([record["T"][-1] for record in records], dtype=np.float64).reshape(-1, 4, 4)
+        found = np.isfinite(T).all(axis=(1, 2)) & (T[:, 2, 3] > 0)
+        T = np.where(found[:, None, None], T, NO_POSE)
+        seconds = np.array([record["seconds"] for record in records], dtype=np.float64)
+        done = detections.select(rows_done)
+        _write_passes(out.parent / "poses.npz", done, records, len(estimator.stages) + 1)
+        write_json(out.parent / "settings.json", settings.model_dump(mode="json"))
+        write_estimates(out, to_estimates(done, T, done.score, seconds))
+    print(f"{len(records)} detections, {int((~found).sum())} without a pose (left out of {out.name})")
+
+
+def check_network(checkpoint: Path, trained: NetworkSettings, wanted: NetworkSettings) -> None:
+    """Refuse a checkpoint whose network is another than the run's.
+
+    Raises:
+        InputError: names the first setting that differs.
+    """
+    for name in ("backbone", "rotation", "height", "width", "start", "render_center", "box_points"):
+        own, other = getattr(trained, name), getattr(wanted, name)
+        if own != other:
+            raise InputError(f"{checkpoint}: was trained with network.{name}={own}, the run has {other}; set it alike")
+
+
+def _infer_image(
+    estimator: Estimator, scene: BopScene, im_id: int, detections: Detections, rows: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Records of one image's detections: row, poses after every pass, an equal share of the image's seconds."""
+    obj_ids = detections.obj_id[rows].tolist()
+    passes = estimator.estimate(scene.rgb(im_id), scene.camera(im_id).K, obj_ids, detections.bbox_ltrb[rows])
+    stages = {stage: seconds / len(rows) for stage, seconds in passes.times.items()}
+    return [
+        {"row": row, "T": passes.T_cam_obj[:, number].tolist(), "seconds": sum(stages.values()), "stages": stages}
+        for number, row in enumerate(rows.tolist())
+    ]
+
+
+def _write_passes(path: Path, detections: Detections, records: list[dict[str, Any]], passes: int) -> None:
+    """What a result file has no room for.
+
+    Arrays of length n, one entry per detection: index (n, 3) scene, image and object id; T (n, P, 4, 4) mm, the first
+    pose and that after each pass; score (n,); seconds_<stage> (n,).
+    """
+    index = np.stack([detections.scene_id, detections.im_id, detections.obj_id], axis=1)
+    T = np.array([record["T"] for record in records], dtype=np.float64).reshape(-1, passes, 4, 4)
+    stages = sorted({stage for record in records for stage in record["stages"]})
+    seconds: dict[str, Any] = {
+        f"seconds_{s}": np.array([record["stages"].get(s, 0.0) for record in records]) for s in stages
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, index=index, T=T, score=detections.score, **seconds)

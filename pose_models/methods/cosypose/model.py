@@ -1,0 +1,117 @@
+"""CosyPose as a LightningModule, and its checkpoints.
+
+A checkpoint carries settings, object ids and weights; meshes and symmetries come from the folder of models. Coarse
+network and refiner are trained at once, on the same samples: they share nothing but these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from pose_models.files import InputError
+from pose_models.meshes.mesh import Mesh
+from pose_models.methods.cosypose.config import CosyPoseSettings, Stage
+from pose_models.methods.cosypose.losses import disentangled_loss, plain_loss
+from pose_models.methods.cosypose.network import Comparer, PoseNetwork
+from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.settings import validate
+from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
+from pose_models.training.optimizers import configured
+
+FAMILY = "cosypose"
+
+
+class CosyPoseModule(lightning.LightningModule):
+    """The networks of all stages, by name."""
+
+    def __init__(self, settings: CosyPoseSettings, object_ids: Sequence[int]) -> None:
+        super().__init__()
+        self.settings, self.object_ids = settings, sorted(object_ids)
+        self.networks = nn.ModuleDict({stage: PoseNetwork(settings.network) for stage in settings.network.stages})
+        self._world: tuple[Mapping[int, Mesh], ObjectTable] | None = None
+        self._comparer: Comparer | None = None
+
+    def show(self, meshes: Mapping[int, Mesh], table: ObjectTable) -> None:
+        """Say what the objects look like; needed to train."""
+        self._world, self._comparer = (meshes, table), None
+
+    @property
+    def comparer(self) -> Comparer:
+        """Objects on the module's device, prepared when they are first needed."""
+        if self._world is None:
+            raise RuntimeError("CosyPoseModule.show has to come first")
+        if self._comparer is None or self._comparer.device.type != self.device.type:
+            self._comparer = Comparer(*self._world, self.settings.network, self.device)
+        return self._comparer
+
+    def loss(self, stage: Stage, batch: Mapping[str, Tensor]) -> Tensor:
+        """Loss (B,) in metres of one network on a batch as `data.py` makes it."""
+        comparer, index, T = self.comparer, batch["object_index"], batch[f"start_{stage}"]
+        everyone = torch.arange(len(index), device=index.device)
+        with torch.autocast(index.device.type, enabled=False):
+            images = batch["image"].float() / 255
+            seen = comparer.compare(images, everyone, batch["K"], index, T)
+        output = self.networks[stage](seen.pairs)
+        with torch.autocast(index.device.type, enabled=False):
+            possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[index]
+            judge = disentangled_loss if self.settings.loss.kind == "disentangled" else plain_loss
+            return judge(output.float(), possible, T, seen.K_crop, batch["points"])
+
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mean loss of each network, and their sum."""
+        each = {f"{stage}_loss": self.loss(stage, batch).mean() for stage in self.settings.network.stages}
+        return {"loss": torch.stack(list(each.values())).sum(), **each}
+
+    def training_step(self, batch: Mapping[str, Tensor], _: int) -> Tensor:
+        losses = self.losses(batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
+        return losses["loss"]
+
+    def validation_step(self, batch: Mapping[str, Tensor], _: int) -> None:
+        losses = self.losses(batch)
+        self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["image"]))
+
+    def configure_optimizers(self) -> Any:
+        return configured([{"params": self.parameters(), "lr": self.settings.loss.lr}], self.settings.train)
+
+    def configure_gradient_clipping(self, *_arguments: Any, **_options: Any) -> None:
+        """Clip the gradient of each network by itself."""
+        for network in self.networks.values():
+            nn.utils.clip_grad_norm_(_parameters(network), self.settings.loss.clip)
+
+
+def _parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    return network.parameters()
+
+
+def save_model(path: str | Path, model: CosyPoseModule) -> None:
+    """Write what inference needs, whole or not at all."""
+    content = {
+        "settings": model.settings.model_dump(mode="json"),
+        "object_ids": model.object_ids,
+        "state_dict": {name: value.cpu().contiguous() for name, value in model.state_dict().items()},
+    }
+    save_checkpoint(path, FAMILY, content)
+
+
+def load_model(path: str | Path) -> CosyPoseModule:
+    """Read a checkpoint written by `save_model`.
+
+    Raises:
+        InputError: missing, unreadable, or another method's checkpoint.
+    """
+    content = load_checkpoint(path, FAMILY)
+    model = CosyPoseModule(validate(CosyPoseSettings, content["settings"], str(path)), content["object_ids"])
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: weights do not fit the settings beside them ({str(error).split(chr(10))[0]})"
+        ) from None
+    return model.eval()

@@ -1,0 +1,102 @@
+"""The pose network and one step of render-and-compare (cosypose.md sections 3 to 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pose_models.meshes.mesh import Mesh
+from pose_models.methods.cosypose.backbones import build_backbone
+from pose_models.methods.cosypose.config import NetworkSettings
+from pose_models.methods.cosypose.crops import crop_boxes, crop_intrinsics, cut, projected, surrounding_boxes
+from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.render.phong import Lights, shade
+from pose_models.render.renderer import Renderer
+
+AMBIENT, DIFFUSE = 0.6, 0.4  # a headlight: what faces the camera has its own colour
+
+
+class PoseNetwork(nn.Module):
+    """Maps crops and renders (B, 6, H, W) in 0..1 to pose updates (B, 9) or (B, 7); see `poses.updated`."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.backbone, features = build_backbone(settings.backbone)
+        outputs = 9 if settings.rotation == "6d" else 7
+        self.pose_fc = nn.Linear(features, outputs)
+        if settings.identity_start:
+            identity = [1, 0, 0, 0, 1, 0, 0, 0, 1] if outputs == 9 else [0, 0, 0, 1, 0, 0, 1]
+            with torch.no_grad():
+                self.pose_fc.weight.mul_(0.01)
+                self.pose_fc.bias.copy_(torch.tensor(identity, dtype=torch.float32))
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        output: Tensor = self.pose_fc(self.backbone(pairs).mean(dim=(2, 3)))
+        return output
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a network sees: crops and renders (B, 3, H, W) in 0..1; regions (B, 4) ltrb px, their K_crop (B, 3, 3)."""
+
+    crops: Tensor
+    renders: Tensor
+    regions: Tensor
+    K_crop: Tensor
+
+    @property
+    def pairs(self) -> Tensor:
+        """(B, 6, H, W)."""
+        return torch.cat([self.crops, self.renders], dim=1)
+
+
+class Comparer:
+    """Objects ready to be cut out of images and rendered on one device."""
+
+    def __init__(
+        self, meshes: Mapping[int, Mesh], table: ObjectTable, settings: NetworkSettings, device: str | torch.device
+    ) -> None:
+        self.table, self.settings, self.device = table, settings, torch.device(device)
+        self.size = (settings.height, settings.width)
+        self.renderer = Renderer({obj_id: meshes[obj_id] for obj_id in table.ids}, device)
+        self.points = torch.from_numpy(table.fixed_points(settings.box_points)).to(device)
+        self.symmetries = torch.from_numpy(table.symmetries).to(device)
+        self.lights = Lights(
+            torch.tensor([[0.0, 0.0, 0.0, 1.0]], device=device),
+            torch.full((1, 3), DIFFUSE, device=device),
+            torch.full((3,), AMBIENT, device=device),
+        )
+
+    @torch.no_grad()
+    def compare(self, images: Tensor, image_index: Tensor, K: Tensor, index: Tensor, T: Tensor) -> Comparison:
+        """Cut objects out where they are thought to be, and render them there.
+
+        Args:
+            images: (I, 3, H, W) in 0..1. image_index: (B,) the image of each object.
+            K: (B, 3, 3). index: (B,) objects by position in the table. T: (B, 4, 4) mm.
+        """
+        regions, K_crop = self.regions(K, index, T)
+        return Comparison(cut(images, image_index, regions, self.size), self.render(index, T, K_crop), regions, K_crop)
+
+    def regions(self, K: Tensor, index: Tensor, T: Tensor) -> tuple[Tensor, Tensor]:
+        """Regions (B, 4) ltrb around objects at poses, and the intrinsics (B, 3, 3) of their crops.
+
+        They have the crops' aspect. The reference takes the image's, which is the same in its configurations, and
+        would stretch the crops of other images.
+        """
+        box = surrounding_boxes(projected(self.points[index], T, K))
+        center = projected(torch.zeros_like(T[:, None, :3, 3]), T, K)[:, 0]
+        regions = crop_boxes(center, [box], self.size[1] / self.size[0])
+        return regions, crop_intrinsics(K, regions, self.size)
+
+    def render(self, index: Tensor, T: Tensor, K: Tensor) -> Tensor:
+        """Colours (B, 3, H, W) in 0..1 of objects at poses under a headlight, black behind them."""
+        ids = [self.table.ids[i] for i in index.tolist()]
+        hits = self.renderer.cast(ids, T, K, self.size, pixel_center=self.settings.render_center)
+        surfaces = self.renderer.surfaces
+        normals = surfaces.normals(hits, T, smooth=True)
+        image = shade(surfaces.colors(hits), normals, surfaces.positions(hits, T), self.lights)
+        return image.clamp(0, 1).movedim(-1, 1)

@@ -1,0 +1,185 @@
+"""Training of CosyPose: samples, what the networks are shown, what they learn from."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pose_models.datasets.bop import BopScene, read_models_info
+from pose_models.files import InputError
+from pose_models.meshes.mesh import Mesh, load_mesh
+from pose_models.meshes.shapes import box
+from pose_models.methods.cosypose.config import CosyPoseSettings
+from pose_models.methods.cosypose.crops import cut
+from pose_models.methods.cosypose.data import PoseSamples
+from pose_models.methods.cosypose.losses import disentangled_loss, symmetric_distance
+from pose_models.methods.cosypose.model import CosyPoseModule, load_model
+from pose_models.methods.cosypose.network import Comparer
+from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.methods.cosypose.poses import updated
+from pose_models.methods.cosypose.train import train
+from pose_models.settings import resolve
+from tests.methods.cosypose.conftest import UNTRAINED
+
+
+@pytest.fixture(scope="module")
+def world(small):
+    """Meshes by id and their table."""
+    infos = read_models_info(small / "models")
+    meshes = {i: load_mesh(small / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}
+    return meshes, ObjectTable.of(meshes, infos, rotations=8)
+
+
+def settings(*overrides):
+    return resolve(CosyPoseSettings, [*UNTRAINED, *overrides])
+
+
+def samples(small, world, *overrides):
+    return PoseSamples([BopScene(small / "train_synt" / "000000")], world[1], settings(*overrides))
+
+
+def test_a_sample_depends_on_its_number_alone(small, world):
+    first, second = samples(small, world), samples(small, world)
+    second.sample(3)
+    for name, value in first.sample(7).items():
+        torch.testing.assert_close(second.sample(7)[name], value, rtol=0, atol=0)
+    assert any((first.sample(7)[name] != first.sample(8)[name]).any() for name in ("image", "start_refiner"))
+    assert first.valid_count == 0  # a fifth of two images
+    assert samples(small, world, "train.valid_items=1").sample(0)["image"].shape == (3, 120, 160)
+
+
+def test_the_object_is_where_it_is_rendered(small, world):
+    """The silhouette of the crop of a mask and that of the render at the true pose are the same."""
+    scene, (meshes, table) = BopScene(small / "train_synt" / "000000"), world
+    comparer = Comparer(meshes, table, settings("network.height=96", "network.width=128").network, "cpu")
+    overlaps = []
+    for im_id in scene.image_ids:
+        for gt_id, instance in enumerate(scene.ground_truth[im_id]):
+            mask = torch.from_numpy(scene.mask(im_id, gt_id, visible=False)).float().expand(1, 3, -1, -1)
+            index, K = torch.tensor([table.ids.index(instance.obj_id)]), scene.camera(im_id).K
+            T = torch.from_numpy(instance.T_cam_obj).float()[None]
+            seen = comparer.compare(mask, torch.tensor([0]), torch.from_numpy(K).float()[None], index, T)
+            inside = cut(torch.ones_like(mask), torch.tensor([0]), seen.regions, comparer.size)[0, 0] > 0.99
+            a, b = (seen.crops[0, 0] > 0.5) & inside, (seen.renders[0].sum(dim=0) > 0) & inside
+            if b.sum() > 500:  # not cut off by the image's edge
+                overlaps.append(float((a & b).sum() / (a | b).sum()))
+    assert len(overlaps) >= 4
+    assert min(overlaps) > 0.95
+
+
+def test_resized_images_keep_objects_and_poses_together(small, world):
+    plain, resized = samples(small, world), samples(small, world, "data.height=60", "data.width=96", "data.augment=0")
+    for number in range(4):
+        a, b = plain.sample(number), resized.sample(number)
+        assert b["image"].shape == (3, 60, 96)
+        torch.testing.assert_close(a["T_cam_obj"], b["T_cam_obj"])
+        p = a["T_cam_obj"][:3, 3] / a["T_cam_obj"][2, 3]
+        u, v = (a["K"] @ p)[:2].tolist()
+        # 160 x 120 is cut to 160 x 100 and scaled by 0.6.
+        expected = [(u + 0.5) * 0.6 - 0.5, (v - 10 + 0.5) * 0.6 - 0.5]
+        np.testing.assert_allclose((b["K"] @ p)[:2].numpy(), expected, atol=1e-3)
+
+
+def test_the_output_that_leads_to_the_truth_costs_nothing_and_gradients_are_right():
+    rng = np.random.default_rng(0)
+    R = torch.linalg.qr(torch.from_numpy(rng.normal(size=(4, 3, 3))))[0]
+    R = R * torch.linalg.det(R)[:, None, None]
+    T = torch.eye(4, dtype=torch.float64).repeat(4, 1, 1)
+    T[:, :3, :3], T[:, :3, 3] = R, torch.tensor([30.0, -20.0, 700.0]).double()
+    K = torch.tensor([[500.0, 0, 160], [0, 510.0, 120], [0, 0, 1]]).double().expand(4, 3, 3)
+    start = updated(T, torch.tensor([[1, 0.2, 0, -0.1, 1, 0.1, 8, -5, 1.1]]).double().repeat(4, 1), K)
+    back = T[:, :3, :3] @ start[:, :3, :3].transpose(1, 2)
+    shift = (T[:, :2, 3] / T[:, 2:3, 3] - start[:, :2, 3] / start[:, 2:3, 3]) * torch.tensor([500.0, 510.0])
+    perfect = torch.cat([back[:, :, 0], back[:, :, 1], shift, T[:, 2:3, 3] / start[:, 2:3, 3]], dim=1)
+    points = torch.from_numpy(rng.normal(size=(4, 40, 3)) * 40)
+    flip = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0])).double()
+    possible = torch.stack([T, T @ flip], dim=1)
+    assert disentangled_loss(perfect, possible, start, K, points).max() < 1e-12
+    assert disentangled_loss(perfect, possible.flip(1), T, K, points).max() > 0  # the first one is the annotated
+    assert symmetric_distance(possible, T @ flip, points)[1].tolist() == [1] * 4
+    output = (perfect + torch.from_numpy(rng.normal(size=(4, 9))) * 0.05).requires_grad_()
+    assert torch.autograd.gradcheck(lambda o: disentangled_loss(o, possible, start, K, points), [output], eps=1e-7)
+
+
+def test_gradients_of_the_whole_step_agree_with_finite_differences(small, world):
+    module = CosyPoseModule(settings(), world[1].ids).double().eval()
+    module.show(*world)
+    batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(2)])
+    comparer = module.comparer
+    seen = comparer.compare(batch["image"].float() / 255, torch.arange(2), batch["K"], batch["object_index"],
+                            batch["start_refiner"])  # fmt: skip
+    possible = (batch["T_cam_obj"][:, None] @ comparer.symmetries[batch["object_index"]]).double()
+    network, T = module.networks["refiner"], batch["start_refiner"].double()
+
+    def loss():
+        output = network(seen.pairs.double())
+        return disentangled_loss(output, possible, T, seen.K_crop.double(), batch["points"].double()).sum()
+
+    loss().backward()
+    for parameter in (network.pose_fc.weight, next(network.backbone.parameters())):
+        direction = torch.randn_like(parameter)
+        values = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                parameter += step * direction
+                values.append(float(loss()))
+                parameter -= step * direction
+        slope = (values[0] - values[1]) / 2e-6
+        assert float((parameter.grad * direction).sum()) == pytest.approx(slope, rel=1e-3, abs=1e-7)
+
+
+def test_both_networks_learn(small, world):
+    torch.manual_seed(0)
+    module = CosyPoseModule(settings(), world[1].ids)
+    module.show(*world)
+    batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(6)])
+    optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
+    before = module.losses(batch)
+    for _ in range(40):
+        optimizer.zero_grad()
+        module.losses(batch)["loss"].backward()
+        optimizer.step()
+    after = module.losses(batch)
+    for stage in ("coarse_loss", "refiner_loss"):
+        assert float(after[stage]) < 0.5 * float(before[stage])
+
+
+def test_each_network_is_clipped_by_itself():
+    module = CosyPoseModule(settings(), [1])
+    for scale, network in zip((1.0, 1e-5), module.networks.values(), strict=True):
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, scale)
+    module.configure_gradient_clipping()
+    norms = [float(nn.utils.get_total_norm([p.grad for p in n.parameters()])) for n in module.networks.values()]
+    count = sum(p.numel() for p in module.networks["refiner"].parameters())
+    assert norms == pytest.approx([0.5, 1e-5 * count**0.5], rel=1e-3)
+
+
+def test_training_is_repeatable(small, tmp_path):
+    overrides = ["train.steps=4", "train.batch_size=4", "train.chunk_steps=2", "train.wandb=disabled"]
+    for name in ("a", "b"):
+        scenes = [small / "train_synt" / "000000"]
+        train(settings(*overrides), small / "models", [1, 2, 3], scenes, tmp_path / name / "model.ckpt", "cpu", 0)
+    first, second = (load_model(tmp_path / name / "model.ckpt") for name in ("a", "b"))
+    assert first.object_ids == [1, 2, 3]
+    assert first.settings == settings(*overrides)
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_small_objects_and_objects_without_symmetries(world):
+    """Twelve vertices serve where 60 points are asked for; no entry in models_info.json means no symmetry."""
+    cube = box((40, 30, 20))
+    mesh = Mesh(np.concatenate([cube.vertices, cube.vertices[:4] * 0.5]), cube.faces)
+    table = ObjectTable.of({5: mesh, **world[0]}, {}, rotations=8)
+    assert table.symmetries.shape[1] == 1
+    index = table.ids.index(5)
+    points = table.random_points(index, 60, np.random.default_rng(0))
+    assert points.shape == (60, 3)
+    assert {tuple(p) for p in points.tolist()} <= {tuple(p) for p in mesh.vertices.astype(np.float32).tolist()}
+    assert table.fixed_points(2000).shape == (len(table.ids), 2000, 3)
+
+
+def test_nothing_visible_to_train_on_is_one_sentence(small, world):
+    with pytest.raises(InputError, match=r"lower data\.min_visib_px"):
+        samples(small, world, "data.min_visib_px=1000000")
