@@ -2,7 +2,8 @@
 
 The standard COCO metric with the two differences of the BOP evaluation: an annotation's `ignore` flag is respected,
 and a detection's area is that of its box even where masks are compared. Box scores are given for amodal boxes
-(`bbox`, the reference's default) and for boxes of the visible part (`bbox_modal`).
+(`bbox`, the reference's default) and for boxes of the visible part (`bbox_modal`). Annotations are those of the scenes'
+files where there are any, else they are made of the masks.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_models.datasets.bop import BopScene
 from pose_models.datasets.masks import decode, mask_box
 from pose_models.detections.coco import Detections, read_detections
+from pose_models.evaluation.groundtruth import AMODAL, MODAL, CocoFile, annotations_there
 from pose_models.evaluation.world import ImageKey, World
 from pose_models.files import InputError, read_json
 
@@ -27,7 +30,7 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = (1, 10, 100)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-ANNOTATIONS = {"bbox": "scene_gt_coco.json", "bbox_modal": "scene_gt_coco_modal.json", "segm": "scene_gt_coco.json"}
+ANNOTATIONS = {"bbox": AMODAL, "bbox_modal": MODAL, "segm": AMODAL}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _file_scores(world: World, path: Path, detections: Detections) -> dict[str, 
     for kind, name in ANNOTATIONS.items():
         if kind == "segm" and detections.segmentation is None:
             continue
-        if not all((world.scene(scene).path / name).exists() for scene in {scene for scene, _ in images}):
+        if not all(_is_annotated(world.scene(scene), name) for scene in {scene for scene, _ in images}):
             if kind == "bbox_modal":
                 continue
             raise InputError(
@@ -135,6 +138,22 @@ def _pack(masks: Sequence[Flags]) -> NDArray[np.uint8] | None:
     return np.stack([np.packbits(mask.ravel()) for mask in masks]) if masks else None
 
 
+def _is_annotated(scene: BopScene, name: str) -> bool:
+    """Whether a scene has a file of COCO annotations, or the masks that it is made of."""
+    return (scene.path / name).exists() or all((scene.mask_folder(visible)).is_dir() for visible in (True, False))
+
+
+def _entries(scene: BopScene, name: str, im_ids: Iterable[int]) -> list[Any]:
+    """COCO annotations: those of the scene's file, else made of its masks."""
+    if (scene.path / name).exists():
+        return list(read_json(scene.path / name)["annotations"])
+    file = CocoFile(scene, scene.path.parent.parent.name)
+    for im_id in sorted(im_ids):
+        image = annotations_there(scene, im_id)
+        file.add(image, image.masks if name == AMODAL else image.visible)
+    return list(file.content["annotations"])
+
+
 def _annotations(world: World, images: Iterable[ImageKey], name: str) -> Targets:
     result: Targets = {}
     wanted: dict[int, set[int]] = {}
@@ -144,7 +163,7 @@ def _annotations(world: World, images: Iterable[ImageKey], name: str) -> Targets
         groups: dict[tuple[int, int, int], list[Any]] = {}
         file = world.scene(scene_id).path / name
         try:
-            for entry in read_json(file)["annotations"]:
+            for entry in _entries(world.scene(scene_id), name, im_ids):
                 if entry["image_id"] in im_ids:
                     groups.setdefault((scene_id, int(entry["image_id"]), int(entry["category_id"])), []).append(entry)
             for key, entries in groups.items():

@@ -72,6 +72,18 @@ def annotate_image(scene: BopScene, im_id: int, mesh: Callable[[int], Mesh], del
     )
 
 
+def annotations_there(scene: BopScene, im_id: int) -> ImageAnnotation:
+    """The same, of an image whose masks and info entries are there."""
+    instances, infos = scene.ground_truth[im_id], scene.ground_truth_info[im_id]
+    return ImageAnnotation(
+        im_id,
+        tuple(i.obj_id for i in instances),
+        tuple({"visib_fract": info.visib_fract} for info in infos),
+        tuple(scene.mask(im_id, i.gt_id, visible=False) for i in instances),
+        tuple(scene.mask(im_id, i.gt_id) for i in instances),
+    )
+
+
 def write_scene(scene: BopScene, images: Iterable[ImageAnnotation], dataset_name: str) -> None:
     """Write masks, scene_gt_info.json and both COCO files of a scene; each appears whole or not at all."""
     infos: dict[str, Any] = {}

@@ -29,7 +29,7 @@ def _plain(loader: _PlainLoader, suffix: str, node: yaml.Node) -> Any:
     return node.value or suffix  # `!!python/name:torch.float32 ''`
 
 
-_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)  # type: ignore[no-untyped-call]
+_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
 
 
 def read_run_config(path: str | Path) -> dict[str, Any]:
