@@ -13,7 +13,7 @@ import ctypes
 import dataclasses
 import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,7 +34,7 @@ _TRIANGLES, _INDEX, _VERTEX, _UINT3, _FLOAT3, _ROBUST, _COHERENT = 0, 0, 1, 0x50
 
 
 class _Arguments(ctypes.Structure):
-    """RTCIntersectArguments."""
+    """RTCIntersectArguments, and RTCOccludedArguments."""
 
     _fields_ = [
         ("flags", ctypes.c_uint),
@@ -45,7 +45,8 @@ class _Arguments(ctypes.Structure):
     ]
 
 
-_COHERENT_RAYS = _Arguments(_COHERENT, 0xFFFFFFFF, None, None, None)
+COHERENT_RAYS = _Arguments(_COHERENT, 0xFFFFFFFF, None, None, None)
+ANY_RAYS = _Arguments(0, 0xFFFFFFFF, None, None, None)
 
 
 @functools.cache
@@ -67,6 +68,7 @@ def _library() -> ctypes.CDLL:
         ("rtcCommitScene", None, [handle]),
         ("rtcReleaseScene", None, [handle]),
         ("rtcIntersect16", None, [handle, handle, handle, handle]),
+        ("rtcOccluded16", None, [handle, handle, handle, handle]),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -81,11 +83,34 @@ def _device() -> int:
     return int(device)
 
 
-def _intersect16_address() -> int:
-    return int(ctypes.cast(_library().rtcIntersect16, ctypes.c_void_p).value or 0)
+def _address(name: str) -> int:
+    return int(ctypes.cast(getattr(_library(), name), ctypes.c_void_p).value or 0)
 
 
-rtcIntersect16: Any = Foreign("rtcIntersect16", 4, _intersect16_address)
+rtcIntersect16: Any = Foreign("rtcIntersect16", 4, lambda: _address("rtcIntersect16"))
+rtcOccluded16: Any = Foreign("rtcOccluded16", 4, lambda: _address("rtcOccluded16"))
+
+
+class Structure:
+    """An acceleration structure over meshes, each of vertices (V, 3) float32 and faces (F, 3) int32, C-contiguous.
+
+    handle: Embree's scene. Hits name meshes by their place in the sequence.
+    """
+
+    def __init__(self, meshes: Iterable[tuple[NDArray[np.float32], NDArray[np.int32]]]) -> None:
+        library = _library()
+        self.handle = int(library.rtcNewScene(_device()))
+        weakref.finalize(self, library.rtcReleaseScene, self.handle)
+        library.rtcSetSceneFlags(self.handle, _ROBUST)  # no rays lost between neighbouring triangles
+        for vertices, faces in meshes:
+            geometry = library.rtcNewGeometry(_device(), _TRIANGLES)
+            for kind, form, rows in ((_VERTEX, _FLOAT3, vertices), (_INDEX, _UINT3, faces)):
+                target = library.rtcSetNewGeometryBuffer(geometry, kind, 0, form, 12, len(rows))
+                ctypes.memmove(target, rows.ctypes.data, rows.nbytes)
+            library.rtcCommitGeometry(geometry)
+            library.rtcAttachGeometry(self.handle, geometry)
+            library.rtcReleaseGeometry(geometry)
+        library.rtcCommitScene(self.handle)
 
 
 class EmbreeMesh:
@@ -98,19 +123,8 @@ class EmbreeMesh:
         low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
         self.center = (low + high) / 2
         self.scale = 1.0 / max(float(np.linalg.norm(high - low)) / 2, 1e-12)
-        library = _library()
-        self.scene = int(library.rtcNewScene(_device()))
-        weakref.finalize(self, library.rtcReleaseScene, self.scene)
-        library.rtcSetSceneFlags(self.scene, _ROBUST)  # no rays lost between neighbouring triangles
-        geometry = library.rtcNewGeometry(_device(), _TRIANGLES)
         unit = ((self.vertices - self.center) * self.scale).astype(np.float32)
-        for kind, form, rows in ((_VERTEX, _FLOAT3, unit), (_INDEX, _UINT3, self.faces)):
-            target = library.rtcSetNewGeometryBuffer(geometry, kind, 0, form, 12, len(rows))
-            ctypes.memmove(target, rows.ctypes.data, rows.nbytes)
-        library.rtcCommitGeometry(geometry)
-        library.rtcAttachGeometry(self.scene, geometry)
-        library.rtcReleaseGeometry(geometry)
-        library.rtcCommitScene(self.scene)
+        self.structure = Structure([(unit, self.faces)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +200,7 @@ def _cast_rows(view: View, rows: tuple[int, int], pixel_center: float) -> None:
     height, width = canvas.depth.shape
     K_inverse = np.linalg.inv(view.K)
     nearest = np.full((rows[1] - rows[0], width), np.inf)
-    packet = _aligned(40 * TILE**2)  # RTCRayHit16 and the lanes' validity
+    packet = new_packet()
     for instance in view.instances:
         left, top, right, bottom = instance.box
         top, bottom = max(top, rows[0]), min(bottom, rows[1])
@@ -196,18 +210,18 @@ def _cast_rows(view: View, rows: tuple[int, int], pixel_center: float) -> None:
         to_object = np.linalg.inv(T[:3, :3])
         camera = np.concatenate([(to_object @ K_inverse).ravel(), -to_object @ T[:3, 3], T[2], mesh.center])
         _cast_packets(
-            mesh.scene, ctypes.addressof(_COHERENT_RAYS), packet.ctypes.data, packet, packet.view(np.int32),
+            mesh.structure.handle, ctypes.addressof(COHERENT_RAYS), packet.ctypes.data, packet, packet.view(np.int32),
             camera, mesh.scale, pixel_center, left, top, right, bottom,
             mesh.vertices, len(mesh.vertices), mesh.faces, len(mesh.faces), instance.number, width, height,
             rows[0], len(nearest), nearest, canvas.depth, canvas.instance, canvas.face, canvas.barycentric,
         )  # fmt: skip
 
 
-def _aligned(count: int) -> NDArray[np.float32]:
-    """Room for float32 numbers that begins at a multiple of 64 bytes, as Embree's packets must."""
-    room = np.zeros(4 * count + 64, dtype=np.uint8)
+def new_packet() -> NDArray[np.float32]:
+    """Room for RTCRayHit16, rows of 16 numbers, and the lanes' validity in row 32, from a multiple of 64 bytes on."""
+    room = np.zeros(4 * 40 * 16 + 64, dtype=np.uint8)
     start = -room.ctypes.data % 64
-    return room[start : start + 4 * count].view(np.float32)
+    return room[start : start + 4 * 40 * 16].view(np.float32)
 
 
 @kernel(

@@ -23,6 +23,7 @@ OCCLUSION_REACH_MM = 70.0
 SUBSAMPLES = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]], dtype=np.float32)
 CENTER = np.zeros((1, 2), dtype=np.float32)
 SIDES = 6
+PEAK_STEPS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,10 +189,18 @@ def _shade(
     materials = appearance.materials
     material = np.column_stack([materials.specular, materials.shininess, materials.metalness]).astype(np.float32)
     background = np.ascontiguousarray(appearance.background, dtype=np.float32)
+    peak = _peaks(materials.shininess)
     kernels.shade_samples(
         count, samples, pixels, height * width, origin, directions, answer.body, answer.depth, normal, albedo,
-        received, len(lamps), lamps, ambient, len(material), material, background, radiance,
+        received, len(lamps), lamps, ambient, len(material), material, PEAK_STEPS, peak, background,
+        radiance,
     )  # fmt: skip
+
+
+def _peaks(shininess: Float) -> Float:
+    """Tables (B, PEAK_STEPS + 1) of cos^shininess over shininess (1 - cos), 0 to 9: right to 2e-4 between steps."""
+    cosine = 1 - np.linspace(0, 9, PEAK_STEPS + 1) / shininess[:, None]
+    return np.asarray(np.maximum(cosine, 0) ** shininess[:, None], dtype=np.float32)
 
 
 def albedo_at(caster: SceneCaster, answer: RayAnswer, appearance: Appearance) -> Float:

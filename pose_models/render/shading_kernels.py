@@ -62,9 +62,22 @@ def nearest_faces(
         ex, ey, ez = ex * scale, ey * scale, ez * scale
         gx, gy, gz = (cy * az - cz * ay) * scale, (cz * ax - cx * az) * scale, (cx * ay - cy * ax) * scale
         hx, hy, hz = (ay * bz - az * by) * scale, (az * bx - ax * bz) * scale, (ax * by - ay * bx) * scale
+        # Where the lines through the sides cross rows: thin faces need not look at all of their box.
+        e_slope, g_slope, h_slope = 1.0 / ex, 1.0 / gx, 1.0 / hx
         for y in range(top, bottom + 1):
             e0, g0, h0 = ey * y + ez, gy * y + gz, hy * y + hz
-            for x in range(left, right + 1):
+            low, high = float(left), float(right)
+            for side in range(3):
+                step, slope, start = (
+                    (ex, e_slope, e0) if side == 0 else (gx, g_slope, g0) if side == 1 else (hx, h_slope, h0)
+                )
+                if step > 0.0:
+                    low = max(low, -start * slope - 1.0)
+                elif step < 0.0:
+                    high = min(high, -start * slope + 1.0)
+            if not low <= high:
+                continue
+            for x in range(int(low), int(high) + 1):
                 e, g, h = e0 + ex * x, g0 + gx * x, h0 + hx * x
                 # The tolerance closes the seams between neighbours; it is far below any visible size.
                 if e >= -1e-12 and g >= -1e-12 and h >= -1e-12:
@@ -157,34 +170,36 @@ def light_queries(
     cell, start = carray(cell_, (rows * columns,)), carray(start_, (rows * columns, 3))
     target = carray(target_, (lamps + 1, rows * columns, 3))
     count = 0
-    for row in range(rows):
-        for column in range(columns):
-            y, x = 2 * row, 2 * column
-            if body[y, x] < 0:
-                continue
-            pattern = (row % 4) * 4 + column % 4
-            cell[count] = row * columns + column
-            square = 0.0
-            for axis in range(3):
-                place = origin[axis] + depth[y, x] * direction[y, x, axis]
-                start[count, axis] = place + offset * normal[y, x, axis]
-                for index in range(lamps):
-                    jitter = lamp[index, 3] * ball[(pattern + 5 * index) % 16, axis]
-                    target[index, count, axis] = lamp[index, axis] + jitter - place
-                # Normal plus a point of the unit sphere: a direction distributed like the cosine.
-                around = normal[y, x, axis] + 0.999 * sphere[pattern, axis]
-                target[lamps, count, axis] = around
-                square += around * around
-            scale = reach / max(np.sqrt(square), 1e-6)
-            for axis in range(3):
-                target[lamps, count, axis] *= scale
+    # Blocks of 16 x 16 cells, and in each those of one place in the pattern together: packets of rays almost alike.
+    for number in range((rows + 15) // 16 * ((columns + 15) // 16) * 256):
+        block, pattern, member = number // 256, number // 16 % 16, number % 16
+        row = block // ((columns + 15) // 16) * 16 + member // 4 * 4 + pattern // 4
+        column = block % ((columns + 15) // 16) * 16 + member % 4 * 4 + pattern % 4
+        y, x = 2 * row, 2 * column
+        if y >= height or x >= width or body[y, x] < 0:
+            continue
+        cell[count] = row * columns + column
+        square = 0.0
+        for axis in range(3):
+            place = origin[axis] + depth[y, x] * direction[y, x, axis]
+            start[count, axis] = place + offset * normal[y, x, axis]
             for index in range(lamps):
-                toward = target[index, count]
-                if toward[0] * normal[y, x, 0] + toward[1] * normal[y, x, 1] + toward[2] * normal[y, x, 2] <= 0.0:
-                    # Its light falls on the other side, whatever stands between: a ray of no length is answered fast.
-                    for axis in range(3):
-                        target[index, count, axis] = np.float32(1e-3) * normal[y, x, axis]
-            count += 1
+                jitter = lamp[index, 3] * ball[(pattern + 5 * index) % 16, axis]
+                target[index, count, axis] = lamp[index, axis] + jitter - place
+            # Normal plus a point of the unit sphere: a direction distributed like the cosine.
+            around = normal[y, x, axis] + 0.999 * sphere[pattern, axis]
+            target[lamps, count, axis] = around
+            square += around * around
+        scale = reach / max(np.sqrt(square), 1e-6)
+        for axis in range(3):
+            target[lamps, count, axis] *= scale
+        for index in range(lamps):
+            toward = target[index, count]
+            if toward[0] * normal[y, x, 0] + toward[1] * normal[y, x, 1] + toward[2] * normal[y, x, 2] <= 0.0:
+                # Its light falls on the other side, whatever stands between: a ray of no length is answered fast.
+                for axis in range(3):
+                    target[index, count, axis] = np.float32(1e-3) * normal[y, x, axis]
+        count += 1
     return count
 
 
@@ -332,17 +347,19 @@ def light_at(
 
 @kernel(
     "void", "i8", "i8", "i8*", "i8", "f4*", "f4*", "i4*", "f4*", "f4*", "f4*", "f4*",
-    "i8", "f4*", "f4*", "i8", "f4*", "f4*", "f4*",
+    "i8", "f4*", "f4*", "i8", "f4*", "i8", "f4*", "f4*", "f4*",
 )  # fmt: skip
 def shade_samples(
     pixels: int, samples: int, pixel_: Any, all_pixels: int, origin_: Any, direction_: Any,
     body_: Any, depth_: Any, normal_: Any, albedo_: Any, received_: Any,
-    lamps: int, lamp_: Any, ambient_: Any, bodies: int, material_: Any, background_: Any, radiance_: Any,
+    lamps: int, lamp_: Any, ambient_: Any, bodies: int, material_: Any, steps: int, peak_: Any, background_: Any,
+    radiance_: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
     """Radiance of chosen pixels, the mean of `samples` rays each: Lambert, Blinn-Phong, Schlick's mirrored sky.
 
     lamp: (lamps, 7) position, radius, colour. ambient: (2, 3) sky, ground. material: (bodies, 3) specular strength,
-    shininess, metalness. background and radiance: (all_pixels, 3).
+    shininess, metalness. peak: (bodies, steps + 1) cos^shininess over shininess (1 - cos), 0 to 9.
+    background and radiance: (all_pixels, 3).
     """
     total, channels = pixels * samples, lamps + 1
     pixel, origin = carray(pixel_, (pixels,)), carray(origin_, (3,))
@@ -350,6 +367,7 @@ def shade_samples(
     normal, albedo = carray(normal_, (total, 3)), carray(albedo_, (total, 3))
     received, lamp = carray(received_, (total, channels)), carray(lamp_, (lamps, 7))
     ambient, material = carray(ambient_, (2, 3)), carray(material_, (bodies, 3))
+    peak, resolution = carray(peak_, (bodies, steps + 1)), np.float32(steps / 9.0)
     background, radiance = carray(background_, (all_pixels, 3)), carray(radiance_, (all_pixels, 3))
     one, half, zero = np.float32(1.0), np.float32(0.5), np.float32(0.0)
     for index in range(pixels):
@@ -398,11 +416,14 @@ def shade_samples(
                 if cosine <= 0.0:
                     continue
                 hx, hy, hz = ox + vx, oy + vy, oz + vz
-                peak = (nx * hx + ny * hy + nz * hz) / max(np.sqrt(hx * hx + hy * hy + hz * hz), np.float32(1e-6))
+                half_cosine = (nx * hx + ny * hy + nz * hz) / max(
+                    np.sqrt(hx * hx + hy * hy + hz * hz), np.float32(1e-6)
+                )
                 gloss = zero
-                # log(p) <= p - 1: what would be darker than exp(-9) of the lamp needs no power.
-                if peak > 0.0 and shininess * (peak - one) > -9.0:
-                    power = np.float32(np.exp(shininess * np.log(peak)))
+                off = max(shininess * (one - half_cosine), zero) * resolution
+                if off < steps:  # beyond, the power is below exp(-9), because log(p) <= p - 1
+                    step = int(off)
+                    power = peak[b, step] + (off - step) * (peak[b, step + 1] - peak[b, step])
                     gloss = specular * (np.float32(0.2) + np.float32(0.05) * shininess) * power * lit
                 cosine = cosine * lit
                 lr, gr = lr + cosine * lamp[k, 4], gr + gloss * lamp[k, 4]
