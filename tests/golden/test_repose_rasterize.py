@@ -1,4 +1,4 @@
-"""Reference raster of RePOSE (rasterize.npz): metres, crops, weights in the image plane, gradient to vertex features."""
+"""Reference raster of RePOSE (rasterize.npz): metres, crops, weights in the image plane, gradient to features."""
 
 import numpy as np
 import pytest

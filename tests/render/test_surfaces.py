@@ -130,7 +130,7 @@ def test_colours_come_from_texture_vertices_or_neither(painted):
     torch.testing.assert_close(grey, torch.full_like(grey, GREY))
     expected = renderer.surfaces.vertex_values(fragments, renderer.surfaces.vertex_colors)[1]
     torch.testing.assert_close(colors[1], expected)
-    # The plate covers columns 12..51 and rows 4..43: a texel is 10 x 20 px, in its middle a twentieth is its neighbours.
+    # The plate covers columns 12..51 and rows 4..43: a texel is 10 x 20 px, a twentieth of it its neighbours.
     texture = torch.from_numpy(painted[1].texture).float() / 255
     for row in range(2):
         for column in range(4):
