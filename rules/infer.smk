@@ -1,4 +1,5 @@
-INFERENCE_PART = "" if SETTINGS.inference_jobs == 1 else "/parts/{shard}"
+PART = "" if SETTINGS.inference_jobs == 1 else "parts/{shard}/"
+NUMBER = "" if SETTINGS.inference_jobs == 1 else "_{shard}"
 
 
 rule infer:
@@ -9,11 +10,11 @@ rule infer:
         scenes=test_scenes,
         targets=targets,
     output:
-        f"results/{{dataset}}/{{run}}{INFERENCE_PART}/estimates.csv",
+        f"results/{{dataset}}/{{run}}/{PART}estimates.csv",
     log:
-        f"results/{{dataset}}/logs/infer/{{run}}{INFERENCE_PART}.log",
+        f"results/{{dataset}}/logs/infer/{{run}}{NUMBER}.log",
     benchmark:
-        f"results/{{dataset}}/benchmarks/infer/{{run}}{INFERENCE_PART}.jsonl"
+        f"results/{{dataset}}/benchmarks/infer/{{run}}{NUMBER}.jsonl"
     wildcard_constraints:
         run=one_of(SETTINGS.method_runs),
     threads: SETTINGS.train_threads
