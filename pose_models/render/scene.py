@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,6 +22,7 @@ from pose_models.render import scene_kernels
 from pose_models.render.embree import ANY_RAYS, COHERENT_RAYS, Structure, new_packet
 
 Float = NDArray[np.float32]
+TEXTURE_LIMIT = 512  # texels a side of a model's own texture: parts take some hundred pixels of a picture
 SHADOW_OFFSET_MM = 0.05  # start of shadow rays above the surface; well above float32 error, well below a visible gap
 
 
@@ -28,7 +31,8 @@ class Shape:
 
     corners, normals: (F, 3, 3) float32, mm and smooth unit normals. side: (F,) uint8, 2 * axis + (negative) of the
     axis that the face looks along most, for box-wise texture coordinates. colors: (F, 3, 3) float32, the model's own
-    colours, linear, at the corners; None where it has none.
+    colours, linear, at the corners; None where it has none. uv: (F, 3, 2) float32 coordinates of the corners in the
+    model's own `texture`, u right, v up; None where it has none.
     """
 
     def __init__(self, mesh: Mesh, crease_rad: float = 0.6) -> None:
@@ -38,6 +42,25 @@ class Shape:
         axis = np.abs(flat).argmax(axis=1)
         self.side: NDArray[np.uint8] = (2 * axis + (flat[np.arange(len(flat)), axis] < 0)).astype(np.uint8)
         self.colors: Float | None = None if mesh.colors is None else _linear(mesh.colors)[mesh.faces]
+        self.uv: Float | None = None if mesh.uv is None else np.ascontiguousarray(mesh.uv, dtype=np.float32)
+        self._mesh = mesh
+
+    @functools.cached_property
+    def texture(self) -> Float:
+        """The model's own texture (H, W, 3), linear, of at most TEXTURE_LIMIT texels a side; only beside `uv`."""
+        if self._mesh.texture is None:
+            raise ValueError("a mesh without texture")
+        image = _linear(self._mesh.texture)
+        share = TEXTURE_LIMIT / max(image.shape[:2])
+        if share < 1:  # one bilinear sample per ray then meets about every texel
+            height, width = (max(round(side * share), 1) for side in image.shape[:2])
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
+        return np.ascontiguousarray(image, dtype=np.float32)
+
+    @property
+    def has_colors(self) -> bool:
+        """Whether the model has colours of its own, by vertex or as a texture."""
+        return self.colors is not None or self.uv is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +111,8 @@ class SceneCaster:
     Tables over the faces of all bodies, body by body: in the world `corners` (F, 3, 3) mm, `normals` (F, 3, 3) of the
     corners and `flat` (F, 3) of the faces (not normalised); in the object frame `local` (F, 3, 3) corners; `side` (F,),
     `colors` (F, 3, 3).
-    `first_face` (B,) int64 says where each one begins, `has_colors` (B,) uint8 which have colours of their own.
+    `first_face` (B,) int64 says where each one begins, `has_colors` (B,) uint8 which have colours of their own, 2 for
+    those with a texture.
     """
 
     def __init__(self, bodies: Sequence[Body]) -> None:
@@ -99,7 +123,8 @@ class SceneCaster:
         self.normals = np.concatenate([b.shape.normals @ R for b, R in zip(bodies, rotations, strict=True)])
         self.local = np.concatenate([body.shape.corners for body in bodies])
         self.side = np.concatenate([body.shape.side for body in bodies])
-        self.has_colors = np.array([body.shape.colors is not None for body in bodies], dtype=np.uint8)
+        self.shapes = [body.shape for body in bodies]
+        self.has_colors = np.array([2 if s.uv is not None else s.has_colors for s in self.shapes], dtype=np.uint8)
         white = np.ones((1, 3, 3), dtype=np.float32)
         colors = [np.broadcast_to(white, c.shape) if b.shape.colors is None else b.shape.colors
                   for b, c in zip(bodies, corners, strict=True)]  # fmt: skip

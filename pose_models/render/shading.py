@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pose_models.render import shading_kernels as kernels
 from pose_models.render.scene import SHADOW_OFFSET_MM, Float, RayAnswer, SceneCaster, camera_rays
+from pose_models.render.texture_kernels import own_texture
 
 PATTERN = 4
 OCCLUSION_REACH_MM = 70.0
@@ -207,7 +208,7 @@ def albedo_at(caster: SceneCaster, answer: RayAnswer, appearance: Appearance) ->
     """Albedo (N, 3) in 0.01..0.97 of what rays meet; of no meaning where they miss."""
     paints, textures = appearance.paints, appearance.textures
     texture_of = np.array([-1 if paint.texture is None else paint.texture for paint in paints], dtype=np.int64)
-    own = np.array([paint.keeps_own for paint in paints], dtype=np.uint8) & caster.has_colors
+    own = np.array([paint.keeps_own for paint in paints], dtype=np.uint8) * caster.has_colors
     scale = np.array([paint.pixels_per_mm for paint in paints], dtype=np.float32)
     shift = np.array([paint.offsets for paint in paints], dtype=np.float32)
     tint = np.array([paint.tints for paint in paints], dtype=np.float32)
@@ -217,6 +218,12 @@ def albedo_at(caster: SceneCaster, answer: RayAnswer, appearance: Appearance) ->
         len(caster.flat), caster.local, caster.side, caster.colors,
         texture_of, own, scale, shift, tint, len(textures), textures.shape[1], textures, albedo,
     )  # fmt: skip
+    for index in np.flatnonzero(own == 2):
+        shape = caster.shapes[index]
+        own_texture(
+            len(albedo), int(index), answer.body, answer.face, answer.u, answer.v, len(shape.corners), shape.uv,
+            *shape.texture.shape[:2], shape.texture, albedo,
+        )  # fmt: skip
     return albedo
 
 

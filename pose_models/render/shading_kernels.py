@@ -251,7 +251,10 @@ def albedo_at(
     texture_of_: Any, own_: Any, scale_: Any, shift_: Any, tint_: Any, textures: int, size: int, texel_: Any,
     albedo_: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
-    """Albedo (count, 3) in 0.01..0.97: tint of the side, times texture laid over the sides, times own colours."""
+    """Albedo (count, 3) in 0.01..0.97: tint of the side, times texture laid over the sides, times own colours.
+
+    own: 1 where vertex colours count, 2 where `texture_kernels.own_texture` goes on from the unbounded product.
+    """
     body, face, first = carray(body_, (count,)), carray(face_, (count,)), carray(first_, (bodies,))
     u, v = carray(u_, (count,)), carray(v_, (count,))
     local, side = carray(local_, (faces, 3, 3)), carray(side_, (faces,))
@@ -283,6 +286,8 @@ def albedo_at(
                 albedo[i, channel] *= upper + y * (lower - upper)
         for channel in range(3):
             value = albedo[i, channel]
+            if own[b] == 2:
+                continue
             if own[b]:
                 c = corner_colors[f, 0, channel] * w0 + corner_colors[f, 1, channel] * w1
                 value *= c + corner_colors[f, 2, channel] * w2

@@ -49,7 +49,7 @@ class Arrangement:
     @property
     def subjects(self) -> list[Subject]:
         """What painters need to know of the bodies."""
-        colored = [body.shape.colors is not None for body in self.bodies]
+        colored = [body.shape.has_colors for body in self.bodies]
         return [Subject(*parts) for parts in zip(self.kinds, self.obj_ids, colored, strict=True)]
 
 

@@ -70,7 +70,7 @@ def load_models(folder: str | Path, collision_folder: str | Path | None = None) 
     folder = Path(folder)
     models = {}
     for path in sorted(folder.glob("obj_*.ply")):
-        mesh = load_mesh(path)
+        mesh = load_mesh(path, texture=True)
         obj_id = int(path.stem.removeprefix("obj_"))
         pieces_path = Path(collision_folder) / path.name if collision_folder else None
         pieces = split_components(load_mesh(pieces_path)) if pieces_path and pieces_path.exists() else [mesh]

@@ -175,6 +175,51 @@ def test_albedo_is_that_of_plain_numpy(scene):
     np.testing.assert_allclose(found, twin.albedo(caster, hits, appearance.paints, appearance.textures), atol=2e-3)
 
 
+def _textured_plate(texture):
+    """A square of 200 mm in z = 0 that faces up; its texture's lower left corner lies at (-100, -100)."""
+    corners = 100.0 * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    return Mesh(corners, faces, uv=(corners[faces][..., :2] + 100) / 200, texture=texture)
+
+
+def test_a_model_shows_its_own_texture_the_right_way_up():
+    """Four fields of sRGB colours: upper left red, upper right green, lower left blue, lower right grey."""
+    fields = np.array([[[200, 20, 20], [20, 200, 20]], [[20, 20, 200], [128, 128, 128]]], dtype=np.uint8)
+    texture = fields.repeat(50, axis=0).repeat(50, axis=1)
+    camera = _above(500, 81, 61, focal=150)
+    shapes = [Shape(_textured_plate(texture)), Shape(_textured_plate(texture.repeat(12, axis=0)))]
+    for shape in shapes:  # the second is larger than TEXTURE_LIMIT, and so reduced
+        assert shape.has_colors
+        paints = [Paint(np.ones((6, 3), np.float32), keeps_own=True)]
+        look = _appearance(camera, paints, _materials(1), Lighting([], WHITE, WHITE))
+        radiance = render(SceneCaster([Body(shape, np.eye(4))]), camera, look).radiance
+        seen = [[radiance[15, 25], radiance[15, 55]], [radiance[45, 25], radiance[45, 55]]]
+        linear = ((fields / 255 + 0.055) / 1.055) ** 2.4  # IEC 61966-2-1
+        np.testing.assert_allclose(seen, np.maximum(linear, 0.01), atol=3e-3)
+    assert shapes[1].texture.shape == (512, 43, 3)
+    plain = _appearance(camera, [_plain(0.5)], _materials(1), Lighting([], WHITE, WHITE))
+    radiance = render(SceneCaster([Body(shapes[0], np.eye(4))]), camera, plain).radiance
+    np.testing.assert_allclose(radiance[15, 25], 0.5, atol=1e-3)
+
+
+def test_textures_are_interpolated_between_texels_and_repeat():
+    texture = np.zeros((1, 4, 3), dtype=np.uint8)
+    texture[0, :2] = 255
+    mesh = _textured_plate(texture)
+    camera = _above(500, 101, 11, focal=250)  # half a pixel per mm: texel centres 25 px apart, the first at 12.5
+    row = []
+    for shift in (0.0, 3.0):
+        body = Body(Shape(Mesh(mesh.vertices, mesh.faces, uv=mesh.uv + shift, texture=texture)), np.eye(4))
+        look = _appearance(
+            camera, [Paint(np.full((6, 3), 0.9, np.float32), keeps_own=True)], _materials(1), Lighting([], WHITE, WHITE)
+        )
+        row.append(render(SceneCaster([body]), camera, look).radiance[5, :, 0])
+    x = np.arange(1, 100) / 25 - 0.5
+    value = np.interp(x, [-1, 0, 1, 2, 3, 4], [0, 1, 1, 0, 0, 1])
+    np.testing.assert_allclose(row[0][1:100], np.maximum(0.9 * value, 0.01), atol=5e-3)
+    np.testing.assert_allclose(row[1][1:100], row[0][1:100], atol=1e-3)
+
+
 def test_radiance_away_from_edges_is_that_of_plain_numpy(scene):
     caster, camera, appearance = scene
     picture = render(caster, camera, appearance)
