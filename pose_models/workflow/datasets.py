@@ -19,6 +19,7 @@ from pose_models.synthesis.config import PRESETS, Look, SceneSettings
 from pose_models.synthesis.photos_config import PhotosDescription
 
 NAME = r"[a-z0-9][a-z0-9_-]*"
+RUN_NAME = r"[a-z0-9][a-z0-9_+-]*"
 DEMO_OBJECTS = (1, 2, 3)
 DETECTION_FILES = r"\.json(?:\.gz)?|\.pkl|\.pth(?:\.tar)?|\.pt|\.npz"
 STAGE_FOLDERS = (

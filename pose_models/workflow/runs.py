@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pose_models.files import InputError
 from pose_models.methods.registry import FAMILIES
 from pose_models.multiview.config import MultiviewSettings
+from pose_models.refinement.config import DepthRefinementSettings
 from pose_models.settings import Settings, did_you_mean, validate
 
 
@@ -21,7 +22,10 @@ class Stage:
     program: str
 
 
-STAGES = {"multiview": Stage(MultiviewSettings, "multiview.py")}
+STAGES = {
+    "icp": Stage(DepthRefinementSettings, "refine_depth.py"),
+    "multiview": Stage(MultiviewSettings, "multiview.py"),
+}
 
 
 class Run(Settings):
@@ -75,6 +79,17 @@ def _views(count: int, candidates: str) -> Run:
     return Run(family="multiview", candidates=candidates, set=settings)
 
 
+def _small_cosypose(**train: Any) -> dict[str, Any]:
+    """The same of CosyPose: a small network on small crops, without photographs and augmentation."""
+    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 100, "valid_items": 64}
+    return {
+        "network": {"backbone": "small", "height": 72, "width": 96, "identity_start": True, "box_points": 300},
+        "data": {"min_visib_fract": 0.5, "augment": 0, "background": 0},
+        "loss": {"points": 300, "rotations": 32, "lr": 0.002},
+        "train": {"steps": 1000, "batch_size": 32, **schedule, **train},
+    }
+
+
 DEFAULT_RUNS = {
     "surfemb": Run(family="surfemb"),
     "surfemb-real": Run(family="surfemb", real_images=True),
@@ -83,9 +98,21 @@ DEFAULT_RUNS = {
     "surfemb-shared-decoder": Run(family="surfemb", set={"network": {"separate_decoders": False}}),
     "surfemb-faithful": Run(family="surfemb", set={"infer": {"faithful": True}}),
     "surfemb-small": Run(family="surfemb", set=_small()),
+    "surfemb-small-icp": Run(family="icp", candidates="surfemb-small"),
     "surfemb-small-augmented": Run(family="surfemb", set=_small(augment=True, steps=2500)),
     "surfemb-untrained": Run(family="surfemb", set=_small(steps=0)),
     "surfemb-of-demo": Run(family="surfemb", set=_small(), checkpoint="results/demo/surfemb-small/model.ckpt"),
     "surfemb-of-demo-4view": _views(4, "surfemb-of-demo"),
     "surfemb-of-demo-8view": _views(8, "surfemb-of-demo"),
+    "cosypose-pbr": Run(family="cosypose"),
+    "cosypose-synt+real": Run(family="cosypose", real_images=True),
+    "cosypose-pbr-icp": Run(family="icp", candidates="cosypose-pbr"),
+    "cosypose-synt+real-icp": Run(family="icp", candidates="cosypose-synt+real"),
+    "cosypose-pbr-4view": Run(family="multiview", candidates="cosypose-pbr", set={"views": 4}),
+    "cosypose-pbr-8view": Run(family="multiview", candidates="cosypose-pbr", set={"views": 8}),
+    "cosypose-synt+real-4view": Run(family="multiview", candidates="cosypose-synt+real", set={"views": 4}),
+    "cosypose-synt+real-8view": Run(family="multiview", candidates="cosypose-synt+real", set={"views": 8}),
+    "cosypose-eccv": Run(family="cosypose", set={"network": {"start": "fixed"}}),
+    "cosypose-small": Run(family="cosypose", set=_small_cosypose()),
+    "cosypose-untrained": Run(family="cosypose", set=_small_cosypose(steps=0)),
 }

@@ -14,6 +14,7 @@ from pose_models.methods.registry import FAMILIES
 from pose_models.settings import Settings, did_you_mean, flatten, validate
 from pose_models.workflow.datasets import (
     NAME,
+    RUN_NAME,
     STAGE_FOLDERS,
     CatalogueDataset,
     Dataset,
@@ -85,7 +86,7 @@ class WorkflowSettings(Settings):
         for kind, names in (("datasets", self.datasets), ("runs", self.runs), ("detectors", self.detectors)):
             for name in names:
                 taken = {"runs": STAGE_FOLDERS, "datasets": ("tables",)}.get(kind, ("simulated", "default"))
-                if not re.fullmatch(NAME, name) or name in taken:
+                if not re.fullmatch(RUN_NAME if kind == "runs" else NAME, name) or name in taken:
                     raise ValueError(f"{kind}.{name}: choose another name (a-z, 0-9, - and _; no folder of a stage)")
         for name, run in self.runs.items():
             try:

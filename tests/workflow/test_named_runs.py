@@ -86,3 +86,16 @@ def test_a_table_takes_what_is_there_and_is_made_again_when_more_is(fresh: Proje
     assert everything.returncode == 0, output(everything)
     wanted = set(re.findall(r"--out results/(\w+)/[a-z-]+/scores\.json", output(everything)))
     assert wanted == {"lmo", "tless", "tudl", "icbin", "ycbv"}  # the others' ground truth is not public
+
+
+def test_runs_of_cosypose_are_those_of_the_challenge() -> None:
+    settings = WorkflowSettings()
+    chosen = DEFAULT_RUNS["cosypose-pbr"].settings()
+    assert chosen.train.steps * chosen.train.batch_size == pytest.approx(700 * 115_200, rel=1e-4)  # cosypose.md 6.5
+    assert (chosen.infer.coarse_iterations, chosen.infer.refiner_iterations) == (1, 4)
+    assert settings.uses_real_images("tless", "cosypose-synt+real")
+    assert not settings.uses_real_images("hb", "cosypose-synt+real")
+    for views in (4, 8):
+        assert DEFAULT_RUNS[f"cosypose-synt+real-{views}view"].settings().views == views
+    with pytest.raises(ValueError, match="choose another name"):
+        WorkflowSettings(runs={**DEFAULT_RUNS, "a b": DEFAULT_RUNS["cosypose-pbr"]})
