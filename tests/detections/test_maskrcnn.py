@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import runpy
 from pathlib import Path
 
 import cv2
@@ -252,7 +254,7 @@ def test_a_detector_starts_from_another_one_of_the_same_objects(painted, tmp_pat
 
 def test_boxes_and_masks_of_a_detector_fit_the_image_and_its_thresholds_count(painted, tmp_path):
     out = tmp_path / "model.ckpt"
-    train(settings_of("train.steps=0"), [4, 7], folders_of_as(painted, tmp_path), out, "cpu", 0)
+    train(settings_of("train.steps=0"), [4, 7], folders_with_others(painted), out, "cpu", 0)
     image = scenes_of(painted)[0].rgb(3)
     every = Detector(load_detector(out, DetectSettings(min_score=0.0, per_image=9)), "cpu").records(image, 1, 3)
     assert 0 < len(every) <= 9
@@ -265,7 +267,7 @@ def test_boxes_and_masks_of_a_detector_fit_the_image_and_its_thresholds_count(pa
     assert Detector(load_detector(out, DetectSettings(min_score=0.999)), "cpu").records(image) == []
 
 
-def folders_of_as(dataset: BopDataset, _: Path) -> list[Path]:
+def folders_with_others(dataset: BopDataset) -> list[Path]:
     """The scenes with objects 4 and 7 in place of 1 and 2."""
     for folder in folders_of(dataset):
         file = folder / "scene_gt.json"
@@ -275,3 +277,55 @@ def folders_of_as(dataset: BopDataset, _: Path) -> list[Path]:
                 instance["obj_id"] = {1: 4, 2: 7}[instance["obj_id"]]
         file.write_text(json.dumps(content))
     return folders_of(dataset)
+
+
+DETECT = runpy.run_path(str(Path(__file__).parents[2] / "workflow_scripts" / "detect.py"))["main"]
+
+
+def detect(checkpoint: Path, dataset: BopDataset, out: Path, *changes: str) -> list[dict[str, object]]:
+    """Run detect.py; its records without the times."""
+    DETECT(
+        argparse.Namespace(
+            checkpoint=checkpoint, dataset=dataset.root, out=out, set=["min_score=0.1", "per_image=3", *changes],
+            split="test", targets="test_targets_bop19.json", device="cpu",
+        )
+    )  # fmt: skip
+    return [{key: value for key, value in record.items() if key != "time"} for record in json.loads(out.read_text())]
+
+
+def test_a_stopped_detection_goes_on_with_the_images_that_are_left(painted, tmp_path, monkeypatch):
+    checkpoint, calls, records = tmp_path / "model.ckpt", [], Detector.records
+    train(settings_of("train.steps=0"), [1, 2], folders_of(painted), checkpoint, "cpu", 0)
+
+    def counted(self, image, *key):
+        if key:
+            calls.append(key)
+        if len(calls) == 3:
+            raise Stopped
+        return records(self, image, *key)
+
+    monkeypatch.setattr(Detector, "records", counted)
+    with pytest.raises(Stopped):
+        detect(checkpoint, painted, tmp_path / "a.json")
+    assert calls == [(1, 3), (1, 8), (2, 3)]
+    assert not (tmp_path / "a.json").exists()
+    calls[:] = ["begun"] * 10
+    resumed = detect(checkpoint, painted, tmp_path / "a.json")
+    assert calls[10:] == [(2, 3), (2, 8)]
+    assert len(resumed) == 4 * 3
+    assert resumed == detect(checkpoint, painted, tmp_path / "b.json")
+    assert calls[12:] == [(1, 3), (1, 8), (2, 3), (2, 8)]
+
+
+def test_what_cannot_be_detected_gives_one_sentence(painted, tmp_path):
+    checkpoint, out = tmp_path / "model.ckpt", tmp_path / "found.json"
+    train(settings_of("train.steps=0"), [1, 2], folders_of(painted), checkpoint, "cpu", 0)
+    with pytest.raises(InputError, match=r"min_scor is not a known key; did you mean 'min_score'\?"):
+        detect(checkpoint, painted, out, "min_scor=0.2")
+    with pytest.raises(InputError, match=r"model\.ckpt: finds nothing in 4 images; train it longer"):
+        detect(checkpoint, painted, out, "min_score=1.0")
+    other = tmp_path / "other.ckpt"
+    train(settings_of("train.steps=0"), [4, 7], folders_with_others(painted), other, "cpu", 0)
+    with pytest.raises(InputError, match=r"detects objects \[4, 7\], none of which is a target"):
+        detect(other, painted, out)
+    assert not out.exists()

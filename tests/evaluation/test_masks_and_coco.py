@@ -1,6 +1,7 @@
 """Run lengths of masks, and COCO scores of detections whose quality is known."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -92,3 +93,23 @@ def test_a_broken_mask_is_named(made_dataset, tmp_path):
     path.write_text(json.dumps(detections_of(made_dataset, segmentation={"counts": [3], "size": [5, 5]})))
     with pytest.raises(InputError, match=r"d\.json: record \d+: unreadable segmentation"):
         score_files(World(BopDataset(made_dataset)), "coco", [path], Run())
+
+
+def test_annotations_are_made_of_masks_where_there_are_none(made_dataset, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(made_dataset, root)
+    path = tmp_path / "d.json"
+    records = detections_of(root)
+    for number, record in enumerate(records):
+        record["bbox"] = [value + number % 3 for value in record["bbox"]]
+    path.write_text(json.dumps(records))
+    (from_files,) = score_files(World(BopDataset(root)), "coco", [path], Run())
+    for file in root.glob("test/*/scene_gt_coco*.json"):
+        file.unlink()
+    (from_masks,) = score_files(World(BopDataset(root)), "coco", [path], Run())
+    assert 0 < from_files["bbox"]["AP"] < 1
+    for kind in ("bbox", "bbox_modal", "segm", "per_object"):
+        assert from_masks[kind] == from_files[kind]
+    shutil.rmtree(next(root.glob("test/*/mask")))
+    with pytest.raises(InputError, match=r"no scene_gt_coco\.json; make it with workflow_scripts/annotate\.py"):
+        score_files(World(BopDataset(root)), "coco", [path], Run())
