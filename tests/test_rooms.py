@@ -15,7 +15,7 @@ PACKAGE = ROOT / "pose_models"
 ROOMS = [
     *("files", "program", "settings", "compiled"),
     *("geometry", "meshes", "datasets", "render", "images", "synthesis", "training", "detections", "methods"),
-    *("multiview", "evaluation", "report", "workflow"),
+    *("refinement", "multiview", "evaluation", "report", "workflow"),
 ]
 FORBIDDEN = {
     "snakemake": "rules call programs, never the other way round",

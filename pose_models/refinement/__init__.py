@@ -1,0 +1,1 @@
+"""Refinement of estimates of any method against the depth image."""
