@@ -85,8 +85,8 @@ def _small_cosypose(**train: Any) -> dict[str, Any]:
     return {
         "network": {"backbone": "small", "height": 72, "width": 96, "identity_start": True, "box_points": 300},
         "data": {"min_visib_fract": 0.5, "augment": 0, "background": 0},
-        "loss": {"points": 300, "rotations": 32, "lr": 0.002},
-        "train": {"steps": 1000, "batch_size": 32, **schedule, **train},
+        "loss": {"points": 300, "rotations": 32, "lr": 0.001},
+        "train": {"steps": 4000, "batch_size": 32, **schedule, **train},
     }
 
 

@@ -1,0 +1,112 @@
+"""CosyPose's speed: a training step of the refiner split into crop, render, network and loss; the sample pipeline.
+
+CPU seconds of all threads on a CPU, seconds on the wall on a GPU (which has to be idle otherwise).
+
+python benchmarks/cosypose.py                                        # the paper's network, crops of 240 x 320
+python benchmarks/cosypose.py --batch 32 --set network.backbone=small network.height=72 network.width=96 loss.points=300
+python benchmarks/cosypose.py --device cuda --batch 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pose_models.datasets.bop import BopScene, read_models_info
+from pose_models.meshes.mesh import load_mesh
+from pose_models.methods.cosypose.config import CosyPoseSettings
+from pose_models.methods.cosypose.crops import cut
+from pose_models.methods.cosypose.data import PoseSamples
+from pose_models.methods.cosypose.losses import disentangled_loss
+from pose_models.methods.cosypose.model import CosyPoseModule
+from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.settings import resolve
+
+
+class Laps:
+    """Seconds by stage: of all threads on a CPU, on the wall on a GPU."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.times = device, dict[str, float]()
+        self._last = self._now()
+
+    def _now(self) -> float:
+        if self.device == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = self._now()
+        self.times[stage] = self.times.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def step(module: CosyPoseModule, optimizer: torch.optim.Optimizer, batch: dict[str, torch.Tensor], laps: Laps) -> None:
+    """One training step of the refiner, as `CosyPoseModule.loss` makes it."""
+    comparer, index, T = module.comparer, batch["object_index"], batch["start_refiner"]
+    laps.lap("rest")
+    images = batch["image"].float() / 255
+    regions, K_crop = comparer.regions(batch["K"], index, T)
+    crops = cut(images, torch.arange(len(index), device=index.device), regions, comparer.size)
+    laps.lap("crop")
+    with torch.no_grad():
+        renders = comparer.render(index, T, K_crop)
+    laps.lap("render")
+    output = module.networks["refiner"](torch.cat([crops, renders], dim=1))
+    laps.lap("network")
+    possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[index]
+    loss = disentangled_loss(output, possible, T, K_crop, batch["points"])
+    (gradient,) = torch.autograd.grad(loss.mean(), output, retain_graph=True)
+    laps.lap("loss")
+    output.backward(gradient)
+    module.configure_gradient_clipping()
+    optimizer.step()
+    optimizer.zero_grad()
+    laps.lap("network")
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", type=Path, default=Path("data/demo"), help="folder with models/ and train_synt/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of CosyPose")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    arguments = parser.parse_args()
+    settings = resolve(CosyPoseSettings, ["network.stages=[refiner]", *arguments.set])
+    infos = read_models_info(arguments.dataset / "models")
+    meshes = {i: load_mesh(arguments.dataset / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}
+    table = ObjectTable.of(meshes, infos, settings.loss.rotations)
+    scene = BopScene(min(path for path in (arguments.dataset / "train_synt").iterdir() if path.is_dir()))
+    samples = PoseSamples([scene], table, settings)
+    items = [samples.sample(number) for number in range(arguments.batch)]
+    start = time.process_time()
+    for number in range(64):
+        samples.sample(number)
+    prepare = (time.process_time() - start) / 64
+    batch = {k: v.to(arguments.device) for k, v in torch.utils.data.default_collate(items).items()}
+    module = CosyPoseModule(settings, table.ids).to(arguments.device).train()
+    module.show(meshes, table)
+    optimizer = torch.optim.Adam(module.parameters(), lr=settings.loss.lr)
+    step(module, optimizer, batch, Laps(arguments.device))
+    laps = Laps(arguments.device)
+    for _ in range(arguments.steps):
+        step(module, optimizer, batch, laps)
+    count, total = arguments.batch * arguments.steps, sum(laps.times.values())
+    size = f"{settings.network.backbone}, {settings.network.height} x {settings.network.width}"
+    print(f"{size}, batch {arguments.batch}, {arguments.device}: {count / total:.2f} samples/s")
+    for stage in ("crop", "render", "network", "loss"):
+        print(f"  {stage:8s} {1e3 * laps.times[stage] / count:8.2f} ms per sample {laps.times[stage] / total:6.1%}")
+    print(f"  one sample is made in {1e3 * prepare:.2f} ms of CPU by the loading processes, images to be read")
+
+
+if __name__ == "__main__":
+    main()
