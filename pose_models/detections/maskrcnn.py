@@ -148,7 +148,7 @@ class MaskRcnnModule(lightning.LightningModule):
             losses: dict[str, Tensor] = self.network(images, targets)
         total = torch.stack(list(losses.values())).sum()
         named = {f"{stage}/{name.removeprefix('loss_')}": value.detach() for name, value in losses.items()}
-        self.log_dict({f"{stage}/loss": total.detach(), **named}, batch_size=len(images), sync_dist=stage == "valid")
+        self.log_dict({f"{stage}/loss": total.detach(), **named}, batch_size=len(images))
         return total
 
     def configure_optimizers(self) -> Any:

@@ -59,7 +59,7 @@ SMALL: dict[str, Any] = {
         **{"backbone": "small", "channels": 32, "box_width": 128, "proposals": 300, "roi_samples": 48},
         **{"anchor_sizes": [16, 32, 64, 128, 256]},
     },
-    "images": {"size": [160, 120], "background": 0, "filters": 0.3},
+    "images": {"size": [160, 120], "background": 0, "filters": 0},
     "train": {
         **{"steps": 3000, "batch_size": 2, "warmup_steps": 20, "optimizer": "adamw", "lr_per_image": 6e-4},
         **{"drop_at": [0.75, 0.92], "chunk_steps": 250, "valid_items": 40},

@@ -121,6 +121,28 @@ def test_samples_depend_on_their_number_alone_and_held_out_images_are_not_traine
     assert samples.valid_count == 0  # of four images none can be spared
 
 
+def test_backgrounds_become_photographs_and_never_label_images(painted, tmp_path):
+    for folder, color in (("JPEGImages", (0, 255, 0)), ("SegmentationClass", (255, 0, 255))):
+        (tmp_path / "VOC2012" / folder).mkdir(parents=True)
+        for number in range(4):
+            picture = np.full((30, 40, 3), color[::-1], np.uint8)
+            cv2.imwrite(str(tmp_path / "VOC2012" / folder / f"{number}.png"), picture)
+    changes = ("images.background=0.5", "images.filters=0", f"images.photos={tmp_path / 'VOC2012'}")
+    samples = ImageSamples(scenes_of(painted), [1, 2], settings_of(*changes))
+    assert len(samples.photos) == 4
+    exchanged = 0
+    for number in range(60):
+        sample = samples.sample(number)
+        pixels, codes = sample["image"].permute(1, 2, 0).numpy(), sample["codes"].numpy()
+        assert (pixels[codes % 3 == 2] == [40, 60, 230]).all()
+        is_green = (pixels[codes == 0] == [0, 255, 0]).all(axis=1)
+        assert is_green.all() or not is_green.any()
+        exchanged += bool(is_green.all())
+    assert 18 <= exchanged <= 42
+    with pytest.raises(InputError, match="folder of images not found"):
+        ImageSamples(scenes_of(painted), [1, 2], settings_of("images.background=0.5", "images.photos=nowhere"))
+
+
 def test_folders_are_repeated_as_published(painted):
     scenes = scenes_of(painted)
     repeats = {painted.name: {"test": 3}}
