@@ -20,7 +20,7 @@ os.environ.update(
 # other load on the machine, training took ten times as long.
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")
 
-from pose_models.datasets.catalogue import catalogue_entry, published
+from pose_models.datasets.catalogue import has_truth, published
 from pose_models.datasets.choice import Choice
 from pose_models.files import InputError, json_digest
 from pose_models.report.published import paper_names, read_paper
@@ -501,7 +501,7 @@ def comparisons(wildcards):
     """Each later run of a dataset compared with the first, where their AR is computed."""
     entry = SETTINGS.dataset(wildcards.dataset)
     first, *others = runs(wildcards) or [None]
-    if "bop19" not in entry.protocols:
+    if "bop19" not in entry.protocols or not has_truth(Path("data", wildcards.dataset), test_split(wildcards)):
         return []
     return [f"results/{wildcards.dataset}/comparisons/{run}_vs_{first}.json" for run in others if run != first]
 
@@ -512,20 +512,15 @@ def protocol_of(wildcards):
 
 
 def scores_of_paper(wildcards):
-    """Scores that a paper's tables need, where they are to be made first: those whose ground truth is public."""
+    """Scores that a paper's tables need, where they are to be made first: those whose ground truth is there."""
     if not SETTINGS.complete_tables:
         return []
     needed = set()
     for dataset, run, protocol in read_paper(wildcards.paper).results():
         protocols = SETTINGS.dataset(dataset).protocols if dataset in SETTINGS.dataset_names else ()
-        if run in SETTINGS.runs and protocol in protocols and has_public_truth(dataset):
+        if run in SETTINGS.runs and protocol in protocols and has_truth(Path("data", dataset)):
             needed.add(scores_of_run(dataset, run)[protocols.index(protocol)])
     return sorted(needed)
-
-
-def has_public_truth(dataset):
-    """Whether the ground truth of a dataset's test images is published."""
-    return catalogue_entry(dataset, Path("data", dataset)).public_ground_truth
 
 
 def scores_there(wildcards):

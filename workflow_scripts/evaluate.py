@@ -15,6 +15,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 
 from pose_models import program
 from pose_models.datasets.bop import BopDataset
+from pose_models.datasets.catalogue import has_truth
 from pose_models.evaluation.protocols import NAMES, Run, score_files
 from pose_models.evaluation.world import World
 from pose_models.files import InputError, write_json
@@ -38,17 +39,19 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Check, or score and write."""
+    """Check, or score and write; where the ground truth is hidden, make ready for submission instead."""
     world = World(BopDataset(args.dataset), args.split, args.models)
     if args.check:
         check(world, args.estimates)
         return
     if not args.out or len(args.out) not in (1, len(args.estimates)):
         raise InputError(f"--out: name one file for all, or one for each of the {len(args.estimates)} result files")
-    refuse_hidden_truth(world, args.estimates)
     if args.workers < 1:
         raise InputError(f"--workers {args.workers}: must be 1 or more")
-    if args.evaluator == "bop_toolkit":
+    is_hidden = not has_truth(world.dataset.root, world.facts.split)
+    if is_hidden:
+        results = submissions(world, args)
+    elif args.evaluator == "bop_toolkit":
         from pose_models.evaluation.toolkit import score_files as toolkit_scores
 
         scores = toolkit_scores(world, args.protocol, args.estimates)
@@ -59,24 +62,23 @@ def main(args: argparse.Namespace) -> None:
         results = score_files(world, args.protocol, args.estimates, run)
     provenance = program.provenance()
     write(args.out, [{**scores, "provenance": provenance} for scores in results])
-    if args.evaluator == "builtin":
+    if is_hidden:
+        from pose_models.evaluation.submission import sentence
+
+        print(*(line for scores in results for line in (*scores["warnings"], sentence(scores))), sep="\n")
+    elif args.evaluator == "builtin":
         from pose_models.evaluation.table import tables
 
         print(tables(results))
     print(f"wrote {', '.join(map(str, args.out))}")
 
 
-def refuse_hidden_truth(world: World, paths: list[Path]) -> None:
-    """Say what can be done where the publisher keeps the ground truth of the test images to itself."""
-    facts, root = world.facts, world.dataset.root
-    published = facts.entry.public_ground_truth or facts.split != facts.entry.split
-    if published or any((root / facts.split).glob("*/scene_gt*.json")):
-        return
-    raise InputError(
-        f"{root / facts.split}: the ground truth of {world.dataset.name}'s test images is not published; "
-        f"{', '.join(map(str, paths))} can be submitted (evaluate.py --check tells whether it is fit), "
-        "or score a split with ground truth (config.yaml: datasets.<name>.split)"
-    )
+def submissions(world: World, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Where the publisher keeps the ground truth of the test images: what can be submitted, instead of scores."""
+    from pose_models.evaluation.submission import submit
+
+    outs = args.out if len(args.out) == len(args.estimates) else args.out * len(args.estimates)
+    return [submit(world, args.protocol, path, out.parent) for path, out in zip(args.estimates, outs, strict=True)]
 
 
 def check(world: World, paths: list[Path]) -> None:

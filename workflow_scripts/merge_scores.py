@@ -10,6 +10,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pose_models import program
+from pose_models.evaluation.submission import is_hidden, sentence
 from pose_models.files import InputError, read_json, write_json
 
 
@@ -29,7 +30,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _summary(scores: dict[str, Any]) -> str:
-    """The numbers at the top of the scores, such as `AR 0.512`."""
+    """The numbers at the top of the scores, such as `AR 0.512`; what to submit where the ground truth is hidden."""
+    if is_hidden(scores):
+        return sentence(scores)
     numbers = {**scores, **scores.get("scores", {})} if isinstance(scores.get("scores", {}), dict) else scores
     return "  ".join(f"{key} {value:.3f}" for key, value in numbers.items() if isinstance(value, float))
 

@@ -48,6 +48,7 @@ class DatasetEntry(Settings):
     training_from: str | None = Field(None, description="dataset whose PBR training images are used")
     train_real: str | None = Field(None, description="folder of the real images that papers train on, where they do")
     delta_mm: float = Field(15.0, description="tolerance of the visibility test")
+    pinhole: bool = Field(True, description="whether its cameras are pinhole cameras, which all methods need")
     vsd: bool = Field(True, description="whether VSD is defined for the dataset")
     core: bool = Field(False, description="one of the seven datasets of AR_Core")
     public_ground_truth: bool = Field(True, description="whether the test images' ground truth is published")
@@ -104,6 +105,20 @@ def catalogue_entry(name: str, root: Path | None = None) -> DatasetEntry:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({error})") from None
     return validate(DatasetEntry, values, str(path))
+
+
+def has_truth(root: Path, split: str | None = None) -> bool:
+    """Whether a split's ground truth is there or will be when it is fetched; publishers keep that of some test sets.
+
+    Args:
+        root: dataset folder; need not be there yet.
+        split: split folder; None for the catalogue's.
+    """
+    entry = catalogue_entry(root.name, root)
+    folder = root / (split or entry.split)
+    if entry.public_ground_truth or folder.name != entry.split:
+        return True
+    return any(any(folder.glob(pattern)) for pattern in ("*/scene_gt.json", "*/scene_gt_*.json", "*.gt.json"))
 
 
 def dataset_facts(dataset: BopDataset, split: str | None = None, models: str = "models_eval") -> Facts:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.datasets import index, records
+from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.datasets.image_files import decode_image, read_image
 from pose_models.datasets.index import CAMERA, INFOS, INSTANCES, KINDS, ByImage, Kind, Table
 from pose_models.datasets.records import Camera, Instance, InstanceInfo
@@ -37,7 +38,8 @@ class BopScene:
 
         Args:
             path: the folder.
-            sensor: which one, where the annotations are per sensor (`scene_gt_photoneo.json`); None where they are not.
+            sensor: which one, where the annotations are per sensor (`scene_gt_photoneo.json`); None for the one that
+                is evaluated.
         """
         self.path = Path(path)
         if not self.path.is_dir():
@@ -46,9 +48,17 @@ class BopScene:
         if not digits.isdigit():
             raise InputError(f"{self.path}: a scene folder's name must be a number")
         self.scene_id = int(digits)
-        self.sensor = sensor
+        self.sensor = sensor or self._evaluated_sensor()
         self._tables: dict[str, Table] = {}
         self._texts: dict[str, dict[int, bytes]] = {}
+
+    def _evaluated_sensor(self) -> str | None:
+        """The sensor that the dataset's entry names, where the annotations are per sensor and it has some."""
+        if not self.sensors or (self.path / "scene_camera.json").exists():
+            return None
+        root = self.path.absolute().parents[1]  # unresolved: a link's name is the dataset's
+        sensor = catalogue_entry(root.name, root).sensor
+        return sensor if sensor in self.sensors else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.sensor)  # a spawned loader worker maps the annotations itself
@@ -99,7 +109,8 @@ class BopScene:
         file = self.annotation_file(kind)
         if self.sensor is None and not file.exists() and self.sensors:
             raise InputError(
-                f"{file}: not found, but there are annotations of the sensors {', '.join(self.sensors)}; name one"
+                f"{file}: not found, but there are annotations of the sensors {', '.join(self.sensors)}; name one "
+                f"as `sensor` in a dataset.yaml in the dataset's folder"
             )
         return index.load_table(kind, file)
 

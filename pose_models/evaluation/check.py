@@ -34,10 +34,16 @@ class Finding:
         return f"{where}: {'error' if self.is_error else 'warning'}: {self.text}"
 
 
-def check_file(world: World, path: Path) -> list[Finding]:
-    """All findings of a file; what cannot be read at all raises InputError (naming the line) instead."""
+def check_file(world: World, path: Path, name: str | None = None) -> list[Finding]:
+    """All findings of a file; what cannot be read at all raises InputError (naming the line) instead.
+
+    Args:
+        world: what it is to be scored with.
+        path: the file.
+        name: under which it will be submitted, None for its own.
+    """
     estimates, lines = read_numbered(path)
-    findings = list(_layout(path))
+    findings = list(_layout(path, name or path.name))
     if not len(estimates):
         return [*findings, Finding(None, "no estimates", True)]
     return [
@@ -49,8 +55,8 @@ def check_file(world: World, path: Path) -> list[Finding]:
     ]
 
 
-def _layout(path: Path) -> Iterator[Finding]:
-    if not NAME.match(path.name):
+def _layout(path: Path, name: str) -> Iterator[Finding]:
+    if not NAME.match(name):
         yield Finding(None, "name it <method>_<dataset>-<split>.csv, without '_' in the method", False)
     lines = path.read_text(encoding="utf-8").split("\n")
     if lines[0].strip() != HEADER:

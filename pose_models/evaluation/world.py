@@ -56,6 +56,11 @@ class ImageTruth:
     t: Array
     visib_fract: Array
 
+    @classmethod
+    def empty(cls) -> ImageTruth:
+        """No instance."""
+        return cls(np.zeros(0, np.int64), np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros(0))
+
     def of_object(self, obj_id: int) -> NDArray[np.int64]:
         """Ground-truth ids of one object, ascending."""
         return np.flatnonzero(self.obj_id == obj_id)

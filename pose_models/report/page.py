@@ -66,6 +66,8 @@ def render(inputs: ReportInputs) -> str:
         "objects": scores_view.objects(runs, colors),
         "bins": scores_view.bins(runs, colors),
         "comparisons": _comparisons(viewer, inputs, runs, colors),
+        "has_truth": viewer.has_truth,
+        "submissions": scores_view.submissions(runs),
         "other_protocols": scores_view.other_protocols(runs),
         "curves": training_charts(runs, colors),
         "times": _time_rows(read_benchmarks(inputs.results)),
@@ -221,7 +223,7 @@ def _settings_view(run: RunResults) -> dict[str, Any]:
 def _missing(inputs: ReportInputs, runs: list[RunResults], context: dict[str, Any]) -> list[str]:
     notes = [f"{run.name}: {note}" for run in runs for note in run.missing]
     shown = {block["second"] for block in context["comparisons"]}
-    for run in runs[1:]:
+    for run in runs[1:] if context["has_truth"] else ():
         if run.name not in shown and "bop19" in run.scores and "bop19" in runs[0].scores:
             file = comparison_path(inputs.results, run.name, runs[0].name)
             notes.append(f"{run.name}: no comparisons/{file.name} (run compare_estimates.py)")
@@ -229,7 +231,7 @@ def _missing(inputs: ReportInputs, runs: list[RunResults], context: dict[str, An
         notes.append("no graph given (--graph)")
     if not context["times"]:
         notes.append("no benchmark files under the results folder: no run times")
-    if not context["bins"] and any("bop19" in run.scores for run in runs):
+    if context["has_truth"] and not context["bins"] and any("bop19" in run.scores for run in runs):
         notes.append("scores.json has no scores per bin of visibility and distance")
     if inputs.detections is None:
         notes.append("no detections given (--detections)")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pose_models.evaluation.submission import is_hidden, sentence
 from pose_models.report import charts
 from pose_models.report.gather import RunResults
 
@@ -146,8 +147,18 @@ def other_protocols(runs: list[RunResults]) -> list[dict[str, Any]]:
     rows = []
     for run in runs:
         for protocol, scores in run.scores.items():
-            if protocol != "bop19":
+            if protocol != "bop19" and not is_hidden(scores):
                 # -1 stands for an unknown time
                 numbers = {k: v for k, v in scores.items() if isinstance(v, float) and v >= 0}
                 rows.append({"run": run.name, "protocol": protocol, "numbers": numbers})
     return rows
+
+
+def submissions(runs: list[RunResults]) -> list[dict[str, Any]]:
+    """What can be submitted of each run where the ground truth is not published."""
+    return [
+        {"run": run.name, "sentence": sentence(scores), "counts": scores["counts"], "warnings": scores["warnings"]}
+        for run in runs
+        for scores in [next((scores for scores in run.scores.values() if is_hidden(scores)), None)]
+        if scores is not None
+    ]

@@ -12,7 +12,8 @@ from typing import Any
 
 import jinja2
 
-from pose_models.datasets.catalogue import catalogue_entry
+from pose_models.datasets.catalogue import has_truth
+from pose_models.evaluation.submission import is_hidden, sentence
 from pose_models.files import InputError, read_json
 from pose_models.report.published import Column, Paper, Row, Table
 
@@ -98,9 +99,10 @@ def _result(table: Table, row: Row, column: Column, results: Path, data: Path) -
     folder = results / column.dataset / run
     scores = _scores(folder, table.protocol)
     if scores is None:
-        is_public = catalogue_entry(column.dataset, data / column.dataset).public_ground_truth
-        command = f"snakemake {folder / ('scores.json' if is_public else 'estimates.csv')}"
-        return Result(missing=_reason(folder, table.protocol, data / column.dataset, is_public), command=command)
+        reason = _reason(folder, table.protocol, data / column.dataset)
+        return Result(missing=reason, command=f"snakemake {folder / 'scores.json'}")
+    if is_hidden(scores):
+        return Result(missing=sentence(scores))
     value = _number(scores, column.score or table.score)
     if value is None:
         return Result(missing=f"its scores have no number '{column.score or table.score}'")
@@ -126,12 +128,12 @@ def _scores(folder: Path, protocol: str) -> dict[str, Any] | None:
     return None
 
 
-def _reason(folder: Path, protocol: str, dataset: Path, is_public: bool) -> str:
-    """Why a run has no scores of a protocol; `is_public`: whether the test images' ground truth is."""
+def _reason(folder: Path, protocol: str, dataset: Path) -> str:
+    """Why a run has no scores of a protocol."""
     has_estimates = (folder / "estimates.csv").exists()
-    if not is_public:
-        state = "hand its estimates.csv in" if has_estimates else "no estimates yet; they are to be handed in"
-        return f"the ground truth of its test images is not public: {state} at the BOP challenge"
+    if not has_truth(dataset):
+        state = "estimates are there, not checked yet" if has_estimates else "no estimates yet"
+        return f"hidden ground truth: {state}; the command makes the file to submit"
     if (folder / "scores.json").exists():
         return f"scored, but not with protocol {protocol}: name it among the dataset's protocols"
     if has_estimates:

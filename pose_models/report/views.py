@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.datasets.bop import BopDataset
+from pose_models.datasets.catalogue import has_truth
 from pose_models.datasets.estimates import Estimates
 from pose_models.detections.coco import Detections
 from pose_models.evaluation import kernels
-from pose_models.evaluation.world import World
+from pose_models.evaluation.world import ImageTruth, World
 from pose_models.files import read_json
 from pose_models.geometry.cameras import project
 from pose_models.geometry.transforms import from_rotation_translation
@@ -34,7 +35,8 @@ IMAGE_WIDTH = 960
 class Judged:
     """An estimate and the ground truth it comes nearest to.
 
-    gt_id: position in the image's list, None if the object is not there. error: MSSD in diameters, inf without one.
+    gt_id: position in the image's list, None if the object is not there. error: MSSD in diameters, inf without one,
+    nan where the ground truth is not published.
     """
 
     gt_id: int | None
@@ -42,12 +44,16 @@ class Judged:
 
     @property
     def grade(self) -> str:
-        """CSS class: good, fair or bad."""
+        """CSS class: good, fair, bad or unjudged."""
+        if math.isnan(self.error):
+            return "unjudged"
         return "good" if self.error < GOOD else "fair" if self.error < FAIR else "bad"
 
     @property
     def text(self) -> str:
         """The error in words."""
+        if math.isnan(self.error):
+            return "ground truth hidden"
         return f"{100 * self.error:.1f} % of d" if math.isfinite(self.error) else "object not there"
 
 
@@ -57,6 +63,11 @@ class Viewer:
     def __init__(self, dataset: BopDataset, split: str) -> None:
         self.dataset, self.split = dataset, split
         self.world = World(dataset, split)
+        self.has_truth = has_truth(dataset.root, split)
+
+    def truth(self, key: tuple[int, int]) -> ImageTruth:
+        """Ground truth of an image; empty where it is not published."""
+        return self.world.truth(key) if self.has_truth else ImageTruth.empty()
 
     @functools.cache  # noqa: B019 - lives as long as the report is made
     def caster(self, obj_id: int) -> RayCaster:
@@ -65,7 +76,9 @@ class Viewer:
 
     def judge(self, scene_id: int, im_id: int, obj_id: int, T_cam_obj: Array) -> Judged:
         """The nearest ground truth by MSSD."""
-        truth = self.world.truth((scene_id, im_id))
+        if not self.has_truth:
+            return Judged(None, math.nan)
+        truth = self.truth((scene_id, im_id))
         gt_ids = truth.of_object(obj_id)
         if len(gt_ids) == 0 or not np.isfinite(T_cam_obj).all():
             return Judged(int(gt_ids[0]) if len(gt_ids) == 1 else None, math.inf)
@@ -77,7 +90,7 @@ class Viewer:
 
     def truth_pose(self, scene_id: int, im_id: int, gt_id: int) -> Array:
         """T_cam_obj (4, 4) mm of a ground truth."""
-        truth = self.world.truth((scene_id, im_id))
+        truth = self.truth((scene_id, im_id))
         return from_rotation_translation(truth.R[gt_id], truth.t[gt_id])
 
 
@@ -102,7 +115,7 @@ def _crop_row(viewer: Viewer, view: dict[str, NDArray[Any]]) -> dict[str, Any]:
     truth = [] if gt_id is None else contours(caster, K, viewer.truth_pose(scene_id, im_id, gt_id), side, side)
     estimate = contours(caster, K, T_est, side, side)
     mask = np.round(np.clip(view["mask_prob"], 0, 1) * 255).astype(np.uint8)
-    visib = None if gt_id is None else float(viewer.world.truth((scene_id, im_id)).visib_fract[gt_id])
+    visib = None if gt_id is None else float(viewer.truth((scene_id, im_id)).visib_fract[gt_id])
     return {
         "title": f"object {obj_id}, scene {scene_id}, image {im_id}",
         "score": float(view["index"][3]),
@@ -121,7 +134,7 @@ def _crop_row(viewer: Viewer, view: dict[str, NDArray[Any]]) -> dict[str, Any]:
 
 def _central_truth(viewer: Viewer, key: tuple[int, int], obj_id: int, K: Array, side: int) -> int | None:
     """The ground truth of an object whose origin projects nearest to the crop's centre."""
-    truth = viewer.world.truth(key)
+    truth = viewer.truth(key)
     gt_ids = truth.of_object(obj_id)
     if len(gt_ids) == 0:
         return None
@@ -157,7 +170,8 @@ def image_view(viewer: Viewer, run: RunResults, key: tuple[int, int], detections
     if detections is not None:
         chosen = (detections.scene_id == key[0]) & (detections.im_id == key[1])
         boxes = [("box", (box * factor).tolist()) for box in detections.bbox_xywh[chosen]]
-    counts = {grade: grades.count(grade) for grade in ("good", "fair", "bad")}
+    shown = ("good", "fair", "bad") if viewer.has_truth else ("unjudged",)
+    counts = {grade: grades.count(grade) for grade in shown}
     title = f"scene {key[0]}, image {key[1]}"
     return {"title": title, "counts": counts, "svg": picture(image, layers, boxes, title, quality=85)}
 
@@ -172,7 +186,7 @@ def scaled_image(viewer: Viewer, key: tuple[int, int], width: int) -> tuple[NDAr
 
 def truth_contours(viewer: Viewer, key: tuple[int, int], K: Array, size: tuple[int, int]) -> list[Polyline]:
     """Outlines of the visible instances of an image's target objects; `size` is width, height px."""
-    truth = viewer.world.truth(key)
+    truth = viewer.truth(key)
     return [
         line
         for gt_id, obj_id in enumerate(truth.obj_id.tolist())

@@ -62,6 +62,11 @@ def objects(settings: WorkflowSettings, name: str) -> list[int]:
                 f"dataset '{name}' is not in BOP format, and what is made under results/ starts from BOP datasets; "
                 f"`snakemake data/{name}` fetches it"
             )
+        if not catalogue_entry(name, Path("data", name)).pinhole:
+            raise InputError(
+                f"the cameras of dataset '{name}' are fisheye cameras, and methods need pinhole cameras; "
+                f"`snakemake data/{name}` fetches it: undistort its images into a BOP dataset of your own"
+            )
         return list(known.objects)
     info = Path("data", name, models_folder(name), "models_info.json")
     if not info.exists():

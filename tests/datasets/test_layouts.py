@@ -253,8 +253,13 @@ def test_sensors_have_their_own_annotations_images_and_masks(tmp_path):
     for gt_id, mask in masks(7).items():
         (folder / "mask_visib_cam1").mkdir(exist_ok=True)
         cv2.imwrite(str(folder / "mask_visib_cam1" / f"000000_{gt_id:06d}.png"), mask.astype(np.uint8) * 255)
-    with pytest.raises(InputError, match="annotations of the sensors cam1, photoneo; name one"):
-        BopDataset(tmp_path / "ipd").scene("test", 2).cameras  # noqa: B018
+    assert BopScene(folder).sensor == BopDataset(tmp_path / "ipd").scene("test", 2).sensor == "photoneo"  # catalogue's
+    own = (folder.parents[1]).rename(tmp_path / "own")
+    with pytest.raises(InputError, match="annotations of the sensors cam1, photoneo; name one as `sensor`"):
+        BopDataset(own).scene("test", 2).cameras  # noqa: B018
+    (own / "dataset.yaml").write_text("sensor: cam1")
+    assert BopDataset(own).scene("test", 2).annotation_file(INFOS).name == "scene_gt_info_cam1.json"
+    own.rename(tmp_path / "ipd")
     depth_camera = BopDataset(tmp_path / "ipd", sensor="photoneo").scene("test", 2)
     assert (depth_camera.rgb(0)[..., ::-1] == picture(1)).all()
     assert depth_camera.depth(0) == pytest.approx(raw_depth(1) * 0.1)

@@ -102,9 +102,9 @@ def test_what_is_missing_is_named_with_its_reason(tmp_path):
 
 def test_hidden_ground_truth_is_a_reason_of_its_own(tmp_path):
     surfemb = gather(read_paper("surfemb"), tmp_path / "results", tmp_path / "data")["tables"][0]["missing"]
-    hidden = {entry["column"]: entry for entry in surfemb if "not public" in entry["reason"]}
+    hidden = {entry["column"]: entry for entry in surfemb if "hidden ground truth" in entry["reason"]}
     assert set(hidden) == {"ITODD", "HB"}
-    assert hidden["HB"]["command"].endswith("estimates.csv")
+    assert hidden["HB"]["command"].endswith("hb/surfemb-rgbd/scores.json")
 
 
 def test_simulated_boxes_are_said(tmp_path):

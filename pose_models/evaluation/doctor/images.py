@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pose_models.datasets.bop import BopScene
 from pose_models.datasets.image_files import decode_image
 from pose_models.datasets.imagewise import ImagewiseScene
+from pose_models.datasets.index import CAMERA
 from pose_models.evaluation.doctor.annotations import ImageRecord
 from pose_models.evaluation.doctor.findings import Findings
 from pose_models.files import InputError
@@ -23,6 +24,11 @@ NAMES = {True: "mask_visib", False: "mask"}
 FEW_PX, SHARE = 20, 0.05  # by which counts of pixels may differ: renderers disagree along outlines
 BOX_PX = 2  # by which boxes may differ
 FOCAL_PER_WIDTH = (0.2, 20.0)  # fields of view of 136 and 3 degrees
+
+
+def place(scene: BopScene) -> str:
+    """The scene's folder for messages, with the sensor where there are several."""
+    return f"{scene.path} (sensor {scene.sensor})" if scene.sensor else str(scene.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +81,7 @@ def check_files(scene: BopScene, records: list[ImageRecord], split: str, finding
                 detail = f"a mask of instance {int(match[2])}, but {count} instances are annotated"
                 findings.add("mask-surplus", split, folder_path / name, f"image {int(match[1])}", detail)
     if any(counts.values()) and not any(has.values()):
-        findings.add("masks-absent", split, scene.path)
+        findings.add("masks-absent", split, place(scene))
     return Expected(has_depth, has[False], has[True])
 
 
@@ -99,14 +105,14 @@ def check_image(
         return None
     height, width = int(size[0]), int(size[1])
     if depth_size is not None and depth_size != size:
-        findings.add("size", split, scene.path, where, f"image {_text(size)}, depth {_text(depth_size)}")
+        findings.add("size", split, place(scene), where, f"image {_text(size)}, depth {_text(depth_size)}")
         depth = None
     if record.K is not None:
         fx, cx, cy = record.K[0, 0], record.K[0, 2], record.K[1, 2]
         is_inside = -width / 2 <= cx <= 1.5 * width and -height / 2 <= cy <= 1.5 * height
         if not is_inside or not FOCAL_PER_WIDTH[0] <= fx / width <= FOCAL_PER_WIDTH[1]:
             detail = f"fx {fx:.0f}, centre ({cx:.0f}, {cy:.0f}), image {_text(size)}"
-            findings.add("camera-size", split, scene.path / "scene_camera.json", where, detail)
+            findings.add("camera-size", split, scene.annotation_file(CAMERA), where, detail)
     pixels = Pixels(width, height, depth, {}, {})
     for visible, is_expected in ((False, expected.mask), (True, expected.mask_visib)):
         if is_expected and record.instances:
@@ -122,7 +128,7 @@ def _color(scene: BopScene, im_id: int, split: str, findings: Findings) -> NDArr
     try:
         name, content = scene.rgb_file(im_id)
     except InputError:
-        findings.add("image-missing", split, scene.path, f"image {im_id}")
+        findings.add("image-missing", split, place(scene), f"image {im_id}")
         return None
     try:
         return decode_image(content, name, cv2.IMREAD_UNCHANGED)
@@ -139,7 +145,7 @@ def _depth(
     file = scene.depth_file(record.im_id)
     if file is None:
         if expected.depth:
-            findings.add("depth-missing", split, scene.path / "depth", where)
+            findings.add("depth-missing", split, place(scene), where)
         return None, None
     name, content = file
     try:
