@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pose_models import program
 from pose_models.datasets.bop import BopDataset
+from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.datasets.estimates import Estimates
 from pose_models.files import InputError, json_digest
 from pose_models.geometry.cameras import project
@@ -42,8 +43,9 @@ class Refined:
     offset_px: Array
 
 
-def refiner_of(dataset: BopDataset, models: str, settings: DepthRefinementSettings) -> DepthRefiner:
-    """A refiner with the models of a dataset; each is loaded when it is first needed."""
+def refiner_of(dataset: BopDataset, settings: DepthRefinementSettings, models: str | None = None) -> DepthRefiner:
+    """A refiner with a models folder of a dataset, None: its own; each model is loaded when it is first needed."""
+    models = models or catalogue_entry(dataset.name, dataset.root).models
     folder = dataset.root / models
 
     @functools.cache

@@ -13,7 +13,7 @@ from tests.refinement.conftest import HEIGHT, WIDTH, K
 
 def refined(made, folder, **settings):
     dataset = BopDataset(made.root)
-    refiner = refiner_of(dataset, "models", DepthRefinementSettings(**{"min_points": 300, **settings}))
+    refiner = refiner_of(dataset, DepthRefinementSettings(**{"min_points": 300, **settings}))
     return refine_estimates(dataset, "test", read_estimates(made.estimates), refiner, folder / "out.csv")
 
 
@@ -66,6 +66,6 @@ def test_an_estimate_stays_as_it_is(table, what):
         T[2, 3] = -400
     elif what == "no depth":
         depth = np.zeros((HEIGHT, WIDTH))
-    result = refiner_of(dataset, "models", settings).refine(DepthImage(depth, K, settings), 1, T)
+    result = refiner_of(dataset, settings).refine(DepthImage(depth, K, settings), 1, T)
     assert not result.accepted
     np.testing.assert_array_equal(result.T_cam_obj, T)
