@@ -150,16 +150,20 @@ class WorkflowSettings(Settings):
             seen.append(start)
 
     def dataset(self, name: str) -> Dataset:
-        """A dataset's entry.
+        """A dataset's entry; without a choice of protocols, published ones for which VSD is not defined take bop24.
 
         Raises:
             InputError: there is none of this name.
         """
-        if name in self.datasets:
-            return self.datasets[name]
-        if name in catalogue_names():
-            published(name)
-            return CatalogueDataset()
+        if name in self.datasets or name in catalogue_names():
+            entry = self.datasets.get(name) or CatalogueDataset()
+            if (
+                isinstance(entry, CatalogueDataset)
+                and not published(name).vsd
+                and "protocols" not in entry.model_fields_set
+            ):
+                return entry.model_copy(update={"protocols": ("bop24",)})
+            return entry
         raise InputError(f"dataset '{name}' is not known{did_you_mean(name, [*self.datasets, *catalogue_names()])}")
 
     @property
