@@ -19,12 +19,13 @@ def main(arguments: argparse.Namespace) -> None:
     """Choose instances, ask the model, write sheet and page."""
     import cv2
 
+    from pose_models.datasets.bop import BopDataset
     from pose_models.methods.surfemb.api import SurfEmb
     from pose_models.methods.surfemb.inspection import inspect_instances
     from pose_models.report.inspection import contact_sheet, inspection_page
 
     changes = parse_overrides(arguments.set).get("infer", {})
-    folders = {"models": arguments.models or arguments.dataset / "models", "surface": arguments.surface}
+    folders = {"models": arguments.models or BopDataset(arguments.dataset).models, "surface": arguments.surface}
     method = SurfEmb.from_checkpoint(arguments.checkpoint, **folders, device=arguments.device, settings=changes)
     sources = choose(arguments, method.object_ids)
     found = inspect_instances(method.estimator, sources, arguments.points)

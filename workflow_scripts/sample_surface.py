@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pose_models import program
 from pose_models.files import InputError, write_bytes
 from pose_models.meshes.mesh import load_mesh
-from pose_models.meshes.surface import disk_radius, even_samples
+from pose_models.meshes.surface import even_samples
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     content = io.BytesIO()
     np.savez(content, points=points.astype(np.float32), normals=normals.astype(np.float32))
     write_bytes(arguments.out, content.getvalue())
-    print(f"wrote {arguments.out}: {len(points)} samples at least {disk_radius(area, arguments.count):.3f} mm apart")
+    print(f"wrote {arguments.out}: {len(points)} samples on {area:.6g} mm2")
 
 
 if __name__ == "__main__":

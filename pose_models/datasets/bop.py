@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pose_models.datasets import index
+from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.datasets.image_files import read_image
 from pose_models.datasets.imagewise import ImagewiseScene, ImagewiseSplit
 from pose_models.datasets.records import Camera, Instance, InstanceInfo, Target
@@ -30,7 +31,8 @@ class BopDataset:
 
         Args:
             root: the folder.
-            sensor: whose images and annotations are read where there are several sensors (bop.md section 2.5).
+            sensor: whose images and annotations are read where there are several sensors (bop.md section 2.5); None for
+                the one that the catalogue or the folder's dataset.yaml says is evaluated.
         """
         self.root, self.sensor = Path(root), sensor
         if not self.root.is_dir():
@@ -58,13 +60,22 @@ class BopDataset:
             return BopScene(path, self.sensor)
         return ImagewiseScene(self._imagewise(folder), scene_id)
 
-    def models_info(self, folder: str = "models") -> dict[int, dict[str, Any]]:
-        """Entries of `<folder>/models_info.json` by object id, ascending (diameter and sizes in mm, symmetries)."""
-        return read_models_info(self.root / folder)
+    @property
+    def models(self) -> Path:
+        """Folder of the CAD models: `models`, or what the catalogue or the folder's dataset.yaml names (T-LESS)."""
+        return self.root / catalogue_entry(self.name, self.root).models
 
-    def model_path(self, obj_id: int, folder: str = "models") -> Path:
-        """Path of an object's mesh."""
-        return self.root / folder / f"obj_{obj_id:06d}.ply"
+    def models_info(self, folder: str | None = None) -> dict[int, dict[str, Any]]:
+        """Entries of `<folder>/models_info.json` by object id, ascending (diameter and sizes in mm, symmetries).
+
+        Args:
+            folder: models folder; None for `models`.
+        """
+        return read_models_info(self.root / folder if folder else self.models)
+
+    def model_path(self, obj_id: int, folder: str | None = None) -> Path:
+        """Path of an object's mesh in a models folder; None for `models`."""
+        return (self.root / folder if folder else self.models) / f"obj_{obj_id:06d}.ply"
 
     def targets(self, file: str = "test_targets_bop19.json") -> list[Target]:
         """Localisation targets, in file order."""

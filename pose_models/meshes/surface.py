@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,10 @@ def disk_radius(area: float, count: int) -> float:
 
 
 def even_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Samples of a surface at least `disk_radius` apart that leave no gap, with the normals of their faces.
+    """At least `count` samples of a surface that leave no gap, with the normals of their faces.
+
+    Samples are `disk_radius` of the target apart or farther. The target is `count`; where fewer fit, as on both
+    sides of a thin sheet, it is raised by half until they do.
 
     Samples are chosen from a dense random pool cell by cell (cells as wide as the radius): of up to ten candidates in
     the cell the one that rules out the fewest others, which packs the disks as densely as the reference tool does.
@@ -30,6 +35,15 @@ def even_samples(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Arra
     Returns:
         points (M, 3) and unit normals (M, 3), M about 1.47 `count`.
     """
+    target, points = count, np.zeros((0, 3))
+    while len(points) < count:
+        points, normals = _samples(mesh, target, rng)
+        target = math.ceil(1.5 * target)
+    return points, normals
+
+
+def _samples(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """The samples of one disk radius."""
     radius = disk_radius(float(mesh.face_areas().sum()), count)
     sampler = AreaSampler(mesh)
     points, faces = _packed(*sampler.draw_with_faces(CANDIDATES_PER_SAMPLE * count, rng), radius, rng)

@@ -1,4 +1,4 @@
-"""What the training loop does beside optimising: checkpoints, the metrics file, the progress line."""
+"""What the training loop does beside optimising: checkpoints, the metrics file, pictures, the progress line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,64 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from pose_models.datasets.image_files import write_png
 from pose_models.files import atomic_path, write_text
+
+
+@runtime_checkable
+class Pictured(Protocol):
+    """A module that can draw what it makes of validation samples."""
+
+    def validation_picture(self, batch: Any) -> NDArray[np.uint8]:
+        """RGB picture (H, W, 3) of the first samples of a batch on the module's device."""
+        ...
+
+
+class ValidationPictures(lightning.Callback):
+    """`valid_<step>.png` at every validation, of the same first samples each time, and to the logger where it is on.
+
+    Args:
+        folder: where the pictures go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if batch_idx or not trainer.is_global_zero or not isinstance(pl_module, Pictured):
+            return
+        picture = pl_module.validation_picture(batch)
+        with atomic_path(self.folder / f"valid_{trainer.global_step:07d}.png") as temporary:
+            write_png(temporary, picture[..., ::-1])
+        if trainer.logger is not None:
+            trainer.logger.log_image("valid/picture", [picture], step=trainer.global_step)  # type: ignore[attr-defined]
+
+
+class LearningRates(lightning.Callback):
+    """Logs `train/lr`, or `train/lr_<name>` of each named parameter group."""
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        for group in trainer.optimizers[0].param_groups:
+            pl_module.log(f"train/lr_{group['name']}" if "name" in group else "train/lr", group["lr"])
 
 
 class LastCheckpoint(lightning.Callback):

@@ -63,8 +63,8 @@ def forget_other_training(folder: Path, key: Any) -> None:
     mark, digest = folder / "key", json_digest(key)
     if (folder / "last.ckpt").exists() and mark.exists() and mark.read_text() == digest:
         return
-    for name in ("last.ckpt", "metrics.csv"):
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / "last.ckpt", folder / "metrics.csv", *folder.glob("valid_*.png")):
+        path.unlink(missing_ok=True)
     write_text(mark, digest)
 
 

@@ -24,7 +24,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pose_models.files import InputError, exclusive
-from pose_models.training.callbacks import LastCheckpoint, MetricsCsv, ProgressLine
+from pose_models.training.callbacks import (
+    LastCheckpoint,
+    LearningRates,
+    MetricsCsv,
+    ProgressLine,
+    ValidationPictures,
+)
 from pose_models.training.checkpoints import forget_other_training
 from pose_models.training.config import TrainSettings
 from pose_models.training.processes import follow_main, is_main
@@ -167,7 +173,13 @@ def fit(
         precision=settings.precision,
         max_steps=settings.steps,
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[MetricsCsv(folder / "metrics.csv", 20, own_valid_count), LastCheckpoint(last), ProgressLine()],
+        callbacks=[
+            LearningRates(),
+            MetricsCsv(folder / "metrics.csv", 20, own_valid_count),
+            ValidationPictures(folder),
+            LastCheckpoint(last),
+            ProgressLine(),
+        ],
         logger=_wandb_logger(settings, folder) if is_main() else False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -2,12 +2,14 @@
 
 import csv
 
+import cv2
 import lightning
+import numpy as np
 import pytest
 import torch
 
 from pose_models.files import InputError
-from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
+from pose_models.training.checkpoints import forget_other_training, load_checkpoint, save_checkpoint
 from pose_models.training.config import TrainSettings
 from pose_models.training.devices import lease_device
 from pose_models.training.harness import Chunks, fit
@@ -126,3 +128,33 @@ def test_devices_that_do_not_exist_are_refused():
     with pytest.raises(InputError, match="expected auto, cpu or cuda"):
         lease_device("tpu")
     assert lease_device("cpu") == "cpu"
+
+
+class DrawnLine(Line):
+    """Draws its validation samples: their number and its own slope."""
+
+    def validation_picture(self, batch):
+        slope = float(self.net[1].weight.detach().sum())
+        return np.full((2, 3, 3), [len(batch["x"]), 0, min(255, round(abs(slope) * 50))], dtype=np.uint8)
+
+
+def test_every_validation_leaves_a_picture_and_another_training_none(tmp_path):
+    module = DrawnLine()
+    fit(module, Items(), SETTINGS, tmp_path, "cpu", workers=0)
+    names = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert names == [f"valid_{step:07d}.png" for step in (30, 60, 90, 100)]
+    pictures = [cv2.imread(str(tmp_path / name))[..., ::-1] for name in names]
+    assert all(picture.shape == (2, 3, 3) and (picture[..., 0] == 4).all() for picture in pictures)
+    slope = float(module.net[1].weight.detach().sum())
+    assert pictures[-1][0, 0, 2] == round(abs(slope) * 50) != pictures[0][0, 0, 2]
+    forget_other_training(tmp_path, "another")
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_learning_rates_are_logged(tmp_path):
+    fit(Line(), Items(), SETTINGS, tmp_path, "cpu", workers=0)
+    rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["train/lr"]]
+    for row in rows:
+        steps = np.arange(int(row["step"]) - 20, int(row["step"]))
+        assert float(row["train/lr"]) == pytest.approx(float(np.mean(0.05 / (1 + steps))), rel=1e-4)
+    assert len(rows) >= 3

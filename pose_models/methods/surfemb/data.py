@@ -93,8 +93,9 @@ class CropSamples:
         return self._make(instance, np.random.default_rng([self.settings.train.seed, 1, number]))
 
     def valid_sample(self, number: int) -> dict[str, Tensor]:
-        """Validation sample, through the same augmentation as training."""
-        return self._make(self.valid_instances[number], np.random.default_rng([self.settings.train.seed, 2, number]))
+        """Validation sample, through the same augmentation as training; to be drawn, it has all `coordinates`."""
+        instance = self.valid_instances[number]
+        return self._make(instance, np.random.default_rng([self.settings.train.seed, 2, number]), drawn=True)
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if getattr(self, "_shuffled", (None, None))[0] != epoch:
@@ -102,7 +103,7 @@ class CropSamples:
             self._shuffled = (epoch, rng.permutation(len(self.train_instances)))
         return self._shuffled[1]
 
-    def _make(self, instance: InstanceRef, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _make(self, instance: InstanceRef, rng: np.random.Generator, drawn: bool = False) -> dict[str, Tensor]:
         crop_settings, side = self.settings.crop, self.settings.crop.side
         hits = None
         while hits is None or not hits.mask.any():  # a strongly occluded object's crop may miss it entirely
@@ -111,12 +112,17 @@ class CropSamples:
                                       crop_settings.scale, jitter)  # fmt: skip
             hits = self._render(instance, crop)
         image = self._crop_image(instance, crop, rng)
-        return {
+        sample = {
             "image": to_network(image),
             "object_index": torch.tensor(self.object_ids.index(instance.obj_id)),
             "mask": torch.from_numpy(hits.mask.astype(np.float32)),
             **self._correspondences(instance.obj_id, hits, rng),
         }
+        if drawn:
+            sphere = self.spheres[instance.obj_id]
+            coordinates = (self.casters[instance.obj_id].coordinates(hits) - np.asarray(sphere.center)) / sphere.radius
+            sample["coordinates"] = torch.from_numpy((coordinates * hits.mask[..., None]).astype(np.float32))
+        return sample
 
     def _render(self, instance: InstanceRef, crop: Crop) -> Hits:
         size = crop.side // self.stride
@@ -169,6 +175,12 @@ class CropSamples:
         if points is None:
             raise InputError(f"{self.scenes[scene].path}: mask_visib of image {im_id}, instance {gt_id} is empty")
         return np.asarray(cv2.convexHull(points), dtype=np.float64).reshape(-1, 2)
+
+
+def from_network(image: Tensor) -> NDArray[np.uint8]:
+    """Crop (H, W, 3) uint8 RGB of a network's input (3, H, W): the inverse of `to_network`."""
+    values = image.permute(1, 2, 0).cpu().numpy() * STD + MEAN
+    return np.asarray(np.round(np.clip(values, 0, 1) * 255), dtype=np.uint8)
 
 
 def to_network(image: NDArray[np.uint8]) -> Tensor:

@@ -18,7 +18,6 @@ from pose_models.datasets.estimates import write_estimates
 from pose_models.detections.coco import Detections, read_detections
 from pose_models.detections.filter import by_targets, check_dataset
 from pose_models.files import InputError, atomic_path, file_digest, json_digest, write_json
-from pose_models.images.colors import visualise_embedding
 from pose_models.images.crops import Crop
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.partial import PartialResults
@@ -29,6 +28,7 @@ from pose_models.methods.surfemb.depth import corrected_translation, depth_corre
 from pose_models.methods.surfemb.estimate import PoseEstimate, Surface, estimate_pose
 from pose_models.methods.surfemb.model import SurfEmbModule, load_model
 from pose_models.methods.surfemb.network import rotate_four, rotate_four_back
+from pose_models.methods.surfemb.pictures import key_colors, query_colors
 from pose_models.render.raycast import RayCaster
 
 INSPECTED = 24
@@ -170,7 +170,7 @@ def infer(
     detections = read_detections(detections_file)
     check_dataset(detections, dataset, split, detections_file)
     detections = by_targets(detections, dataset.targets()).sorted()
-    estimator = Estimator(model, settings.infer, dataset.root / "models", surface_folder, device)
+    estimator = Estimator(model, settings.infer, dataset.models, surface_folder, device)
     surfaces = [file_digest(surface_folder / f"obj_{i:06d}.npz") for i in np.unique(detections.obj_id).tolist()]
     inputs = [settings.infer.digest(), file_digest(checkpoint), file_digest(detections_file), *surfaces]
     partial = PartialResults(out, key=json_digest(inputs))
@@ -267,7 +267,7 @@ def _write_inspection(
         view = {
             "crop": answer.image,
             "mask_prob": torch.sigmoid(answer.mask_logits).cpu().numpy(),
-            "query_vis": _colors(visualise_embedding(answer.queries.cpu().numpy())),
+            "query_vis": query_colors(answer.queries.cpu().numpy()),
             "key_vis": _key_colors(estimator.surface(obj_id), answer, T),
             "K_crop": answer.K,
             "T_est": T,
@@ -288,9 +288,4 @@ def _key_colors(surface: Surface, answer: CropAnswer, T: NDArray[np.float64]) ->
     normalised = (surface.caster.coordinates(hits) - np.asarray(surface.sphere.center)) / surface.sphere.radius
     with torch.no_grad():
         keys = surface.key_function(torch.as_tensor(normalised).to(surface.keys)).cpu().numpy()
-    colors = visualise_embedding(keys, mask=hits.mask, demean=surface.keys.mean(dim=0).cpu().numpy())
-    return np.asarray(_colors(colors) * hits.mask[:, :, None], dtype=np.uint8)
-
-
-def _colors(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.asarray(np.round(values * 255), dtype=np.uint8)
+    return key_colors(keys, hits.mask, surface.keys.mean(dim=0).cpu().numpy())

@@ -11,19 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_models.files import InputError
 from pose_models.methods.surfemb.config import SurfEmbSettings
+from pose_models.methods.surfemb.data import from_network
 from pose_models.methods.surfemb.keys import KeyNetwork, Sphere
 from pose_models.methods.surfemb.losses import correspondence_loss, mask_loss, sample_queries
 from pose_models.methods.surfemb.network import QueryNetwork
+from pose_models.methods.surfemb.pictures import key_colors, query_colors, strip
 from pose_models.settings import validate
 from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
 from pose_models.training.optimizers import configured
 
 FAMILY = "surfemb"
+PICTURED = 2  # validation samples in a picture
 
 
 class SurfEmbModule(lightning.LightningModule):
@@ -87,11 +92,28 @@ class SurfEmbModule(lightning.LightningModule):
         losses = self.losses(batch)
         self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["image"]))
 
+    @torch.no_grad()
+    def validation_picture(self, batch: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+        """Crop, mask probability, queries and keys (at the true coordinates), one row for each of the first samples."""
+        batch = {name: value[:PICTURED] for name, value in batch.items()}
+        index, coordinates = batch["object_index"], batch["coordinates"]
+        output = self.query_network(batch["image"].to(memory_format=torch.channels_last), index).float()
+        keys = self.keys(coordinates.flatten(1, 2), index).reshape(*coordinates.shape[:3], -1).cpu().numpy()
+        means = self.keys(batch["negatives"], index).mean(dim=1).cpu().numpy()
+        masks = batch["mask"].cpu().numpy() > 0
+        probabilities, queries = torch.sigmoid(output[:, 0]).cpu().numpy(), output[:, 1:].permute(0, 2, 3, 1).cpu()
+        rows = [
+            strip(from_network(image), probabilities[n], query_colors(queries[n].numpy()),
+                  key_colors(keys[n], masks[n], means[n]))
+            for n, image in enumerate(batch["image"])
+        ]  # fmt: skip
+        return np.concatenate(rows)
+
     def configure_optimizers(self) -> Any:
         loss = self.settings.loss
         groups = [
-            {"params": self.query_network.parameters(), "lr": loss.lr_image},
-            {"params": self.key_networks.parameters(), "lr": loss.lr_key},
+            {"params": self.query_network.parameters(), "lr": loss.lr_image, "name": "image"},
+            {"params": self.key_networks.parameters(), "lr": loss.lr_key, "name": "key"},
         ]
         return configured(groups, self.settings.train)
 

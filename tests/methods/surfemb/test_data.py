@@ -13,7 +13,7 @@ from pose_models.files import InputError
 from pose_models.meshes.bounds import bounding_sphere
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.surfemb.config import SurfEmbSettings
-from pose_models.methods.surfemb.data import CropSamples, balanced
+from pose_models.methods.surfemb.data import CropSamples, balanced, to_network
 from pose_models.methods.surfemb.model import SurfEmbModule, spheres_of
 from pose_models.settings import resolve
 
@@ -127,3 +127,34 @@ def test_mixed_precision_is_for_the_image_network_alone(small):
         assert mixed[name].dtype == torch.float32
         assert mixed[name] != value
         torch.testing.assert_close(mixed[name], value, rtol=0.02, atol=0.02)
+
+
+def test_a_picture_shows_crops_masks_queries_and_keys_of_the_validation(small):
+    samples = _samples(small)
+    torch.manual_seed(0)
+    model = SurfEmbModule(samples.settings, samples.spheres).eval()
+    other = samples._make(samples.train_instances[0], np.random.default_rng(1), drawn=True)
+    items = [samples.valid_sample(0), other]
+    batch = torch.utils.data.default_collate(items)
+    assert "coordinates" not in samples.sample(0)
+    picture = model.validation_picture(batch)
+    assert picture.shape == (2 * 64, 4 * 64, 3)
+    output = model.query_network(batch["image"], batch["object_index"]).detach()
+    for number, item in enumerate(items):
+        crop, mask, queries, keys = np.split(picture[64 * number : 64 * (number + 1)].astype(float), 4, axis=1)
+        assert torch.equal(to_network(crop.astype(np.uint8)), item["image"])
+        probability = torch.sigmoid(output[number, 0]).numpy()
+        np.testing.assert_allclose(mask[::2, ::2, 1] / 255, probability, atol=0.51 / 255)
+        colors = output[number, 1:].reshape(3, -1, 32, 32).mean(dim=1)
+        colors = (0.5 + 0.5 * colors / colors.abs().max()).permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(queries[::2, ::2] / 255, colors, atol=0.51 / 255)
+        inside = item["mask"].numpy() > 0
+        assert not keys[::2, ::2][~inside].any()
+        # Pixels whose surface points are known give the keys' colours: equal points, equal colours up to one scale.
+        rows, columns = item["pixels_yx"].T
+        network = model.key_networks[int(item["object_index"])]
+        with torch.no_grad():
+            known = network(item["positives"]) - network(item["negatives"]).mean(dim=0)
+        known = known.reshape(len(known), 3, -1).mean(dim=2).numpy().ravel()
+        seen = (keys[::2, ::2][rows, columns] / 255 - 0.5).ravel()
+        assert np.corrcoef(known, seen)[0, 1] > 0.999
