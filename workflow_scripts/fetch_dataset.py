@@ -32,7 +32,9 @@ def main(arguments: argparse.Namespace) -> None:
         return
     mirror = Path(arguments.mirror) if arguments.mirror else None
     planned, licence = wanted_files(name, [*missing, *others], root, mirror, patience)
-    _print_plan(name, planned, licence)
+    if arguments.list or _is_news(root / name / "archives" / "licence.txt", licence):
+        print(f"{entry.title} ({name}), licence: {licence}\ncite: {entry.citation}")
+    _print_plan(planned)
     to_fetch, to_unpack, free = check_room(planned, root, _shares(name, scenes_of))
     amounts = (f"{label} {gigabytes(n)}" for label, n in (("to download", to_fetch), ("to unpack about", to_unpack)))
     print(f"{', '.join(amounts)}; free {gigabytes(free)}", flush=True)
@@ -49,10 +51,18 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"{'fetched' if arguments.no_unpack else 'wrote'} {root / name}: {', '.join(missing)}")
 
 
-def _print_plan(name: str, planned: Sequence[Wanted], licence: str) -> None:
-    entry = published(name)
-    print(f"{entry.title} ({name}), licence: {licence}")
-    print(f"cite: {entry.citation}")
+def _is_news(file: Path, licence: str) -> bool:
+    """Keep the licence beside the archives; whether this is the first of the jobs that fetch the dataset's parts."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(licence + "\n")
+    except FileExistsError:
+        return False
+    return True
+
+
+def _print_plan(planned: Sequence[Wanted]) -> None:
     for file in planned:
         state = "in the mirror" if file.mirrored else "there" if file.path.exists() else "to download"
         size = gigabytes(file.remote.size) if file.remote.size else "size not known"

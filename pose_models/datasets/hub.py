@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # its import takes half a second
     from huggingface_hub import HfApi
 
 log = logging.getLogger(__name__)
+for client in ("httpx", "httpx2"):  # one line per request would drown the plan
+    logging.getLogger(client).setLevel(logging.WARNING)
 
 Answer = TypeVar("Answer")
 QUESTIONS = 5
@@ -87,8 +89,6 @@ def _listing(
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
-    for client in ("httpx", "httpx2"):  # one line per request would drown the plan
-        logging.getLogger(client).setLevel(logging.WARNING)
     try:
         info = api.dataset_info(repository, revision=revision)
         tree = api.list_repo_tree(repository, recursive=True, revision=info.sha, repo_type="dataset")

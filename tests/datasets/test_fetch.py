@@ -48,6 +48,8 @@ def test_a_dataset_is_planned_fetched_verified_locked_and_unpacked(hub: Hub, tmp
     assert tree(tmp_path / "data/tudl") == expected
     assert "TU Dresden Light (tudl), licence: cc-by-4.0" in result.stdout
     assert result.stdout.count("licence") == 1
+    assert (tmp_path / "data/tudl/archives/licence.txt").read_text() == "cc-by-4.0\n"
+    assert "HTTP Request" not in result.stderr
     assert "to download" in result.stdout
     assert "free" in result.stdout
     lock = json.loads((tmp_path / "data/tudl/archives/lock.json").read_text())
