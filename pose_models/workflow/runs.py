@@ -74,8 +74,8 @@ def _small(augment: bool = False, **train: Any) -> dict[str, Any]:
 
 
 def _views(count: int, candidates: str) -> Run:
-    """Groups of views of a run whose scores are any numbers."""
-    settings = {"views": count, "scores": "rank", "match": {"min_score": 0.1}}
+    """Groups of views of a run whose scores are any numbers; RGB estimates differ by more than the paper's 20 mm."""
+    settings = {"views": count, "scores": "rank", "match": {"min_score": 0.1, "threshold_mm": 30}}
     return Run(family="multiview", candidates=candidates, set=settings)
 
 
