@@ -26,7 +26,9 @@ class NetworkSettings(Settings):
     )
     rotation: Literal["6d", "quaternion"] = Field("6d", description="how the output names a rotation")
     identity_start: bool = Field(
-        False, description="start from the output that changes nothing (the paper: from random weights)"
+        False,
+        description="outputs count from the one that changes nothing, in units of the training noise: short trainings "
+        "learn sooner (the paper: plain outputs of random weights)",
     )
     height: int = Field(240, ge=32, description="height of crops and renders, pixels")
     width: int = Field(320, ge=32, description="width of crops and renders, pixels")

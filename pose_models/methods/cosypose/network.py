@@ -19,23 +19,36 @@ from pose_models.render.renderer import Renderer
 AMBIENT, DIFFUSE = 0.6, 0.4  # a headlight: what faces the camera has its own colour
 
 
+# What training noise does to a pose: 15 degrees, a twentieth of the crop's width, 7 % of the distance.
+UNIT_ROTATION, UNIT_SHIFT, UNIT_DEPTH = 0.26, 0.05, 0.07
+
+
 class PoseNetwork(nn.Module):
     """Maps crops and renders (B, 6, H, W) in 0..1 to pose updates (B, 9) or (B, 7); see `poses.updated`."""
+
+    offset: Tensor
+    unit: Tensor
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.backbone, features = build_backbone(settings.backbone)
-        outputs = 9 if settings.rotation == "6d" else 7
-        self.pose_fc = nn.Linear(features, outputs)
+        rotation = [1.0, 0, 0, 0, 1, 0] if settings.rotation == "6d" else [0.0, 0, 0, 1]
+        count = len(rotation)
+        self.pose_fc = nn.Linear(features, count + 3)
+        offset, unit = torch.zeros(count + 3), torch.ones(count + 3)
         if settings.identity_start:
-            identity = [1, 0, 0, 0, 1, 0, 0, 0, 1] if outputs == 9 else [0, 0, 0, 1, 0, 0, 1]
+            # In pixels of the crop, a shift's gradient would be hundreds of times smaller than the depth's.
+            offset = torch.tensor([*rotation, 0, 0, 1])
+            unit = torch.tensor([*[UNIT_ROTATION] * count, *[UNIT_SHIFT * settings.width] * 2, UNIT_DEPTH])
             with torch.no_grad():
-                self.pose_fc.weight.mul_(0.01)
-                self.pose_fc.bias.copy_(torch.tensor(identity, dtype=torch.float32))
+                self.pose_fc.weight.mul_(0.1)
+                self.pose_fc.bias.zero_()
+        self.register_buffer("offset", offset, persistent=False)
+        self.register_buffer("unit", unit, persistent=False)
 
     def forward(self, pairs: Tensor) -> Tensor:
         output: Tensor = self.pose_fc(self.backbone(pairs).mean(dim=(2, 3)))
-        return output
+        return self.offset + self.unit * output
 
 
 @dataclasses.dataclass(frozen=True)
