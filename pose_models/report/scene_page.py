@@ -12,6 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pose_models.datasets.image_files import read_image
+from pose_models.geometry.cameras import project
 from pose_models.geometry.transforms import apply
 from pose_models.meshes.mesh import Mesh, load_mesh
 from pose_models.multiview.matching import Candidates
@@ -23,8 +24,7 @@ from pose_models.report.page import TEMPLATES, environment
 from pose_models.report.pictures import data_uri
 
 Array = NDArray[np.float64]
-MOST_FACES = 500  # of an object in the 3D view; finer meshes are shown as their convex hulls
-WIDTH = 900
+MOST_FACES = 2000  # of an object in the 3D view; finer meshes are made coarser
 
 
 def scene_page(scenario: Scenario, scenes: Sequence[ReconstructedScene], nms_mm: float) -> str:
@@ -41,7 +41,7 @@ def scene_page(scenario: Scenario, scenes: Sequence[ReconstructedScene], nms_mm:
         .render(
             title=f"Scenario {scenario.folder.name}",
             summary=f"{len(scenario.candidates)} candidates in {len(scenario.views)} views; "
-            f"{found} views hang together in {len(shown)} scenes.",
+            f"{found} views hang together in {len(shown)} scene{'' if len(shown) == 1 else 's'}.",
             scenes=[_scene_table(scene, colors) for scene in shown],
             views=[_view(scenario, shown, view, casters, colors) for view in scenario.views],
             data=_embedded([_scene_data(scene, meshes, colors) for scene in shown]),
@@ -79,8 +79,8 @@ def _view(
         image = np.full((round(2 * K[1, 2]) + 1, round(2 * K[0, 2]) + 1, 3), 235, dtype=np.uint8)
     own = scenario.candidates.select(scenario.candidates.view_id == view)
     seen = [scene.reprojected() for scene in scenes if view in scene.view_id]
-    after = [drawn for c in seen for drawn in _drawn(c.select(c.view_id == view), casters, colors)]
-    pictures = [draw_estimates(image, K, items) for items in (_drawn(own, casters, colors), after)]
+    after = [drawn for c in seen for drawn in _drawn(c.select(c.view_id == view), K, casters, colors)]
+    pictures = [draw_estimates(image, K, items) for items in (_drawn(own, K, casters, colors), after)]
     return {
         "id": view,
         "count": len(own),
@@ -91,13 +91,22 @@ def _view(
 
 
 def _drawn(
-    candidates: Candidates, casters: dict[int, RayCaster], colors: dict[int, tuple[int, int, int]]
+    candidates: Candidates, K: Array, casters: dict[int, RayCaster], colors: dict[int, tuple[int, int, int]]
 ) -> list[Drawn]:  # fmt: skip
-    nowhere = (0.0, 0.0, 0.0, 0.0)
     return [
-        Drawn(casters[i], T, nowhere, f"{i}: {score:.2f}", colors[i])
+        Drawn(casters[i], T, _box(casters[i].mesh, T, K), f"{i}: {score:.2f}", colors[i])
         for i, T, score in zip(candidates.obj_id.tolist(), candidates.T_cam_obj, candidates.score, strict=True)
     ]
+
+
+def _box(mesh: Mesh, T_cam_obj: Array, K: Array) -> tuple[float, float, float, float]:
+    """Box x, y, w, h px about the projected mesh, where its label goes; empty if any of it is behind the camera."""
+    points = apply(T_cam_obj, mesh.vertices)
+    if points[:, 2].min() <= 0:
+        return 0.0, 0.0, 0.0, 0.0
+    pixels = project(points, K)
+    (x, y), (width, height) = pixels.min(axis=0).tolist(), np.ptp(pixels, axis=0).tolist()
+    return x, y, width, height
 
 
 def _scene_data(
@@ -119,13 +128,20 @@ def _scene_data(
 
 
 def _coarse(mesh: Mesh) -> tuple[Array, NDArray[np.int64]]:
-    if len(mesh.faces) <= MOST_FACES:
-        return mesh.vertices, mesh.faces
-    from scipy.spatial import ConvexHull
-
-    hull = ConvexHull(mesh.vertices)
-    used, faces = np.unique(hull.simplices, return_inverse=True)
-    return mesh.vertices[used], faces.reshape(-1, 3).astype(np.int64)
+    """Vertices (N, 3) and faces (F, 3), at most MOST_FACES: vertices in one cell of a grid become their mean."""
+    vertices, faces = mesh.vertices, mesh.faces
+    cells, extent = 32, float(np.ptp(mesh.vertices, axis=0).max())
+    while len(faces) > MOST_FACES and cells > 2:
+        grid = np.floor((mesh.vertices - mesh.vertices.min(axis=0)) / extent * cells).astype(np.int64)
+        _, cell = np.unique(grid, axis=0, return_inverse=True)
+        cell = cell.reshape(-1)
+        sums = [np.bincount(cell, weights=column) for column in mesh.vertices.T]
+        vertices = np.stack(sums, axis=1) / np.bincount(cell)[:, None]
+        faces = cell[mesh.faces]
+        corners = np.sort(faces, axis=1)
+        faces = np.unique(corners[(np.diff(corners, axis=1) > 0).all(axis=1)], axis=0)
+        cells = cells * 3 // 4
+    return vertices, faces
 
 
 def _embedded(value: Any) -> Markup:

@@ -2,14 +2,13 @@
 // Flat triangles, farthest first, on a plain canvas: enough to turn a few objects, and it opens anywhere.
 const SCENES = JSON.parse(document.getElementById("data").textContent);
 
+// Middle and radius of objects and cameras.
 function bounds(scene) {
+  const all = [...scene.bodies.flatMap((body) => body.vertices), ...scene.cameras.flatMap((camera) => camera.points)];
   const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
-  for (const body of scene.bodies) for (const p of body.vertices) p.forEach((v, i) => {
-    low[i] = Math.min(low[i], v); high[i] = Math.max(high[i], v);
-  });
+  for (const p of all) p.forEach((v, i) => { low[i] = Math.min(low[i], v); high[i] = Math.max(high[i], v); });
   const center = low.map((v, i) => (v + high[i]) / 2);
-  let radius = 1;
-  for (const body of scene.bodies) for (const p of body.vertices) radius = Math.max(radius, Math.hypot(...p.map((v, i) => v - center[i])));
+  const radius = all.reduce((most, p) => Math.max(most, Math.hypot(...p.map((v, i) => v - center[i]))), 1);
   return { center, radius };
 }
 
