@@ -11,6 +11,8 @@ container: "docker://python:3.11-bookworm"
 
 
 include: "rules/common.smk"
+include: "rules/common_data.smk"
+include: "rules/common_runs.smk"
 include: "rules/datasets.smk"
 include: "rules/fetch.smk"
 include: "rules/meshes.smk"
