@@ -1,6 +1,7 @@
 """train.py and infer.py as programs: a checkpoint that learns, the same estimates again, resumed inference."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -67,6 +68,16 @@ def test_one_job_and_several_give_the_same_estimates_and_an_inspection(small, ch
         assert len(views["index"]) == len(views["T_est"]) == len(views["key_vis"])
         assert poses["T"].shape == (len(poses["index"]), 2, 4, 4)
     np.testing.assert_array_equal(np.load(whole / "poses.npz")["T"], np.load(joined / "poses.npz")["T"])
+
+
+def test_the_folder_of_the_models_is_the_one_that_the_dataset_names(small, checkpoint, tmp_path):
+    """As T-LESS has no `models` but `models_cad`."""
+    named = tmp_path / "named"
+    shutil.copytree(small, named)
+    (named / "models").rename(named / "models_cad")
+    (named / "dataset.yaml").write_text("models: models_cad\n")
+    _infer(named, checkpoint, tmp_path / "named.csv")
+    assert len(_columns(tmp_path / "named.csv"))
 
 
 def test_more_jobs_than_images_are_one_sentence(small, tmp_path):
