@@ -61,8 +61,8 @@ SMALL: dict[str, Any] = {
     },
     "images": {"size": [160, 120], "background": 0, "filters": 0},
     "train": {
-        **{"steps": 3000, "batch_size": 2, "warmup_steps": 20, "optimizer": "adamw", "lr_per_image": 6e-4},
-        **{"drop_at": [0.75, 0.92], "chunk_steps": 250, "valid_items": 40},
+        **{"steps": 8000, "batch_size": 2, "warmup_steps": 20, "optimizer": "adamw", "lr_per_image": 6e-4},
+        **{"drop_at": [0.75, 0.92], "chunk_steps": 500, "valid_items": 40},
     },
     "detect": {"mask_threshold": 0.5},
 }
