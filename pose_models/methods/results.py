@@ -1,15 +1,22 @@
-"""What all methods' inference shares: time by stage, and estimates of detections as rows of a result file."""
+"""What all methods' inference shares: the way through the images, time by stage, estimates as rows of a result file."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pose_models import program
+from pose_models.datasets.bop import BopDataset, BopScene
 from pose_models.datasets.estimates import Estimates
-from pose_models.detections.coco import Detections
+from pose_models.detections.coco import Detections, read_detections
+from pose_models.detections.filter import by_targets, check_dataset
+from pose_models.methods.partial import PartialResults
 
 NO_POSE = np.full((4, 4), np.nan)
 
@@ -32,6 +39,39 @@ class Clock:
         now = self._now()
         self.times[stage] = self.times.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+def detections_of_targets(path: Path, dataset: BopDataset, split: str) -> Detections:
+    """The detections of a file that poses are to be estimated for: of target objects, by image, best first.
+
+    Raises:
+        InputError: the file is unreadable or belongs to another dataset or split.
+    """
+    detections = read_detections(path)
+    check_dataset(detections, dataset, split, path)
+    return by_targets(detections, dataset.targets()).sorted()
+
+
+def infer_images(
+    partial: PartialResults,
+    dataset: BopDataset,
+    split: str,
+    detections: Detections,
+    infer_image: Callable[[BopScene, int, NDArray[np.int64]], list[dict[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Records of all images of detections, in order; those that `partial` has are not made again.
+
+    Args:
+        infer_image: scene, image id and rows of the image's detections to their records.
+    """
+    images = sorted(set(zip(detections.scene_id.tolist(), detections.im_id.tolist(), strict=True)))
+    scenes = {scene_id: dataset.scene(split, scene_id) for scene_id, _ in images}
+    for scene_id, im_id in program.progress(images, "inference"):
+        name = f"{scene_id}/{im_id}"
+        if name not in partial.done:
+            rows = np.flatnonzero((detections.scene_id == scene_id) & (detections.im_id == im_id))
+            partial.add(name, infer_image(scenes[scene_id], im_id, rows))
+    return [record for scene_id, im_id in images for record in partial.done[f"{scene_id}/{im_id}"]]
 
 
 def to_estimates(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_models import program
 from pose_models.datasets.bop import BopDataset, BopScene
-from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.datasets.estimates import write_estimates
-from pose_models.detections.coco import Detections, read_detections
-from pose_models.detections.filter import by_targets, check_dataset
+from pose_models.detections.coco import Detections
 from pose_models.files import InputError, atomic_path, file_digest, json_digest, write_json
 from pose_models.methods.cosypose.config import CosyPoseSettings, NetworkSettings
 from pose_models.methods.cosypose.estimate import Estimator
 from pose_models.methods.cosypose.model import load_model
 from pose_models.methods.partial import PartialResults
-from pose_models.methods.results import NO_POSE, to_estimates
+from pose_models.methods.results import NO_POSE, detections_of_targets, infer_images, to_estimates
 
 
 def infer(
@@ -34,24 +32,14 @@ def infer(
     model = load_model(checkpoint)
     check_network(checkpoint, model.settings.network, settings.network)
     dataset = BopDataset(dataset_folder)
-    detections = read_detections(detections_file)
-    check_dataset(detections, dataset, split, detections_file)
-    detections = by_targets(detections, dataset.targets()).sorted()
-    models = dataset.root / catalogue_entry(dataset.name, dataset.root).models
-    estimator = Estimator(model, settings.infer, models, device)
+    detections = detections_of_targets(detections_file, dataset, split)
+    estimator = Estimator(model, settings.infer, dataset.models, device)
     estimator.index(np.unique(detections.obj_id).tolist())
-    meshes = [file_digest(models / f"obj_{obj_id:06d}.ply") for obj_id in model.object_ids]
+    meshes = [file_digest(dataset.model_path(obj_id)) for obj_id in model.object_ids]
     inputs = [settings.infer.digest(), file_digest(checkpoint), file_digest(detections_file), *meshes]
-    partial = PartialResults(out, key=json_digest(inputs))
-    images = sorted(set(zip(detections.scene_id.tolist(), detections.im_id.tolist(), strict=True)))
-    scenes = {scene_id: dataset.scene(split, scene_id) for scene_id, _ in images}
-    with partial:
-        for scene_id, im_id in program.progress(images, "inference"):
-            name = f"{scene_id}/{im_id}"
-            if name not in partial.done:
-                rows = np.flatnonzero((detections.scene_id == scene_id) & (detections.im_id == im_id))
-                partial.add(name, _infer_image(estimator, scenes[scene_id], im_id, detections, rows))
-        records = [record for scene_id, im_id in images for record in partial.done[f"{scene_id}/{im_id}"]]
+    with PartialResults(out, key=json_digest(inputs)) as partial:
+        of_image = functools.partial(_infer_image, estimator, detections)
+        records = infer_images(partial, dataset, split, detections, of_image)
         rows_done = [record["row"] for record in records]
         T = np.array([record["T"][-1] for record in records], dtype=np.float64).reshape(-1, 4, 4)
         found = np.isfinite(T).all(axis=(1, 2)) & (T[:, 2, 3] > 0)
@@ -77,7 +65,7 @@ def check_network(checkpoint: Path, trained: NetworkSettings, wanted: NetworkSet
 
 
 def _infer_image(
-    estimator: Estimator, scene: BopScene, im_id: int, detections: Detections, rows: NDArray[np.int64]
+    estimator: Estimator, detections: Detections, scene: BopScene, im_id: int, rows: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Records of one image's detections: row, poses after every pass, an equal share of the image's seconds."""
     obj_ids = detections.obj_id[rows].tolist()

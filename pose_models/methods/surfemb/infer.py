@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pose_models import program
 from pose_models.datasets.bop import BopDataset, BopScene, read_models_info
 from pose_models.datasets.estimates import write_estimates
-from pose_models.detections.coco import Detections, read_detections
-from pose_models.detections.filter import by_targets, check_dataset
+from pose_models.detections.coco import Detections
 from pose_models.files import InputError, atomic_path, file_digest, json_digest, write_json
 from pose_models.images.crops import Crop
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.partial import PartialResults
-from pose_models.methods.results import NO_POSE, Clock, to_estimates
+from pose_models.methods.results import NO_POSE, Clock, detections_of_targets, infer_images, to_estimates
 from pose_models.methods.surfemb.config import InferSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
 from pose_models.methods.surfemb.depth import corrected_translation, depth_correction, warp_depth
@@ -167,23 +166,15 @@ def infer(
     if model.settings.network != settings.network or model.settings.crop.side != settings.crop.side:
         raise InputError(f"{checkpoint}: was trained with other network or crop settings than these")
     dataset = BopDataset(dataset_folder)
-    detections = read_detections(detections_file)
-    check_dataset(detections, dataset, split, detections_file)
-    detections = by_targets(detections, dataset.targets()).sorted()
+    detections = detections_of_targets(detections_file, dataset, split)
     estimator = Estimator(model, settings.infer, dataset.models, surface_folder, device)
     surfaces = [file_digest(surface_folder / f"obj_{i:06d}.npz") for i in np.unique(detections.obj_id).tolist()]
     inputs = [settings.infer.digest(), file_digest(checkpoint), file_digest(detections_file), *surfaces]
-    partial = PartialResults(out, key=json_digest(inputs))
-    images = sorted(set(zip(detections.scene_id.tolist(), detections.im_id.tolist(), strict=True)))
     inspected = set(np.linspace(0, len(detections) - 1, INSPECTED).astype(int).tolist())
-    scenes = {scene_id: dataset.scene(split, scene_id) for scene_id, _ in images}
-    with partial:
-        for scene_id, im_id in program.progress(images, "inference"):
-            name = f"{scene_id}/{im_id}"
-            if name not in partial.done:
-                rows = np.flatnonzero((detections.scene_id == scene_id) & (detections.im_id == im_id))
-                partial.add(name, _infer_image(estimator, scenes[scene_id], im_id, detections, rows))
-        records = [record for scene_id, im_id in images for record in partial.done[f"{scene_id}/{im_id}"]]
+    scenes = {scene_id: dataset.scene(split, scene_id) for scene_id in np.unique(detections.scene_id).tolist()}
+    with PartialResults(out, key=json_digest(inputs)) as partial:
+        of_image = functools.partial(_infer_image, estimator, detections)
+        records = infer_images(partial, dataset, split, detections, of_image)
         _write_inspection(out.parent / "inspect.npz", estimator, scenes, detections, sorted(inspected), records)
         T = np.array([NO_POSE if record["T"] is None else record["T"] for record in records]).reshape(-1, 4, 4)
         score = np.array([np.nan if record["score"] is None else record["score"] for record in records])
@@ -196,7 +187,7 @@ def infer(
 
 
 def _infer_image(
-    estimator: Estimator, scene: BopScene, im_id: int, detections: Detections, rows: NDArray[np.int64]
+    estimator: Estimator, detections: Detections, scene: BopScene, im_id: int, rows: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Records of one image's detections: row, pose or None, score, seconds for this detection alone."""
     image, K = scene.rgb(im_id), scene.camera(im_id).K
