@@ -102,6 +102,7 @@ def test_the_output_that_leads_to_the_truth_costs_nothing_and_gradients_are_righ
 
 
 def test_gradients_of_the_whole_step_agree_with_finite_differences(small, world):
+    torch.manual_seed(0)
     module = CosyPoseModule(settings(), world[1].ids).double().eval()
     module.show(*world)
     batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(2)])
@@ -119,12 +120,12 @@ def test_gradients_of_the_whole_step_agree_with_finite_differences(small, world)
     for parameter in (network.pose_fc.weight, next(network.backbone.parameters())):
         direction = torch.randn_like(parameter)
         values = []
-        for step in (1e-6, -1e-6):
+        for step in (1e-7, -1e-7):  # few kinks (of ReLU, of the distance) on the way; with this seed none
             with torch.no_grad():
                 parameter += step * direction
                 values.append(float(loss()))
                 parameter -= step * direction
-        slope = (values[0] - values[1]) / 2e-6
+        slope = (values[0] - values[1]) / 2e-7
         assert float((parameter.grad * direction).sum()) == pytest.approx(slope, rel=1e-3, abs=1e-7)
 
 
