@@ -144,5 +144,5 @@ def test_a_dataset_is_fetched_by_the_graph_that_is_killed_and_goes_on(fresh: Pro
     assert "fetch_dataset.py --dataset tudl" in output(result), "the plan is shown, not only logged"
     left = {path.name for path in (fresh.path / "data/tudl/archives").iterdir() if not path.name.startswith(".")}
     parts = ("base", "models", "test_bop19", "train_pbr")
-    assert left == {"lock.json", *(f"{part}.unpacked.json" for part in parts)}
+    assert left == {"lock.json", "licence.txt", *(f"{part}.unpacked.json" for part in parts)}
     assert "Nothing to be done" in output(fresh.run(command))
