@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_models.files import InputError
@@ -20,6 +22,7 @@ from pose_models.methods.cosypose.config import CosyPoseSettings, Stage
 from pose_models.methods.cosypose.losses import disentangled_loss, plain_loss
 from pose_models.methods.cosypose.network import Comparer, PoseNetwork
 from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.methods.cosypose.pictures import comparison_picture
 from pose_models.settings import validate
 from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
 from pose_models.training.optimizers import configured
@@ -77,13 +80,18 @@ class CosyPoseModule(lightning.LightningModule):
         losses = self.losses(batch)
         self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["image"]))
 
+    def validation_picture(self, batch: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+        """What the networks see and answer; see `pictures.comparison_picture`."""
+        return comparison_picture(self.networks, self.comparer, batch)
+
     def configure_optimizers(self) -> Any:
         return configured([{"params": self.parameters(), "lr": self.settings.loss.lr}], self.settings.train)
 
     def configure_gradient_clipping(self, *_arguments: Any, **_options: Any) -> None:
         """Clip the gradient of each network by itself."""
-        for network in self.networks.values():
-            nn.utils.clip_grad_norm_(_parameters(network), self.settings.loss.clip)
+        for stage, network in self.networks.items():
+            norm = nn.utils.clip_grad_norm_(_parameters(network), self.settings.loss.clip)
+            self.log(f"train/{stage}_gradient_norm", norm)
 
 
 def _parameters(network: nn.Module) -> Iterator[nn.Parameter]:

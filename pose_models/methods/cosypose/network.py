@@ -13,6 +13,7 @@ from pose_models.methods.cosypose.backbones import build_backbone
 from pose_models.methods.cosypose.config import NetworkSettings
 from pose_models.methods.cosypose.crops import crop_boxes, crop_intrinsics, cut, projected, surrounding_boxes
 from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.render.fragments import Fragments
 from pose_models.render.phong import Lights, shade
 from pose_models.render.renderer import Renderer
 
@@ -105,10 +106,15 @@ class Comparer:
         regions = crop_boxes(center, [box], self.size[1] / self.size[0])
         return regions, crop_intrinsics(K, regions, self.size)
 
+    def cast(self, index: Tensor, T: Tensor, K: Tensor, samples: int = 1) -> Fragments:
+        """What the pixels of crops see of objects at poses; `samples` per pixel side."""
+        ids = [self.table.ids[i] for i in index.tolist()]
+        center = self.settings.render_center
+        return self.renderer.cast(ids, T, K, self.size, pixel_center=center, samples=samples)
+
     def render(self, index: Tensor, T: Tensor, K: Tensor) -> Tensor:
         """Colours (B, 3, H, W) in 0..1 of objects at poses under a headlight, black behind them."""
-        ids = [self.table.ids[i] for i in index.tolist()]
-        hits = self.renderer.cast(ids, T, K, self.size, pixel_center=self.settings.render_center)
+        hits = self.cast(index, T, K)
         surfaces = self.renderer.surfaces
         normals = surfaces.normals(hits, T, smooth=True)
         image = shade(surfaces.colors(hits), normals, surfaces.positions(hits, T), self.lights)
