@@ -109,7 +109,7 @@ def shards(name, synthetic):
 
 def train_scenes(wildcards):
     """One file of each scene folder to train on, or records of what brings them."""
-    return rendered_scenes(wildcards) + real_scenes(wildcards)
+    return rendered_scenes(wildcards) + further_scenes(wildcards)
 
 
 def rendered_scenes(wildcards):
@@ -125,27 +125,19 @@ def rendered_scenes(wildcards):
     return shards(name, entry.synthetic)
 
 
-def real_scenes(wildcards):
-    """Those of real images, where the run learns from them."""
-    name = wildcards.dataset
-    if not learns_from_real(wildcards):
-        return []
+def further_scenes(wildcards):
+    """Those of real images and of other folders, where the run or the detector learns from them."""
+    name, folders = wildcards.dataset, further_images(wildcards)
     if isinstance(SETTINGS.dataset(name), CatalogueDataset):
-        return [record(source, part) for source, part in real_choice(name).training_parts]
-    return scenes_in(name, SETTINGS.real_images(name))
+        return [record(source, part) for source, part in Choice(name, train=folders).training_parts]
+    return [file for folder in folders for file in scenes_in(name, folder)]
 
 
-def learns_from_real(wildcards):
-    """Whether a run or a detector is trained on real images of the dataset."""
-    name = wildcards.dataset
-    if "detector" in wildcards.keys():
-        return SETTINGS.detectors[wildcards.detector].real_images and SETTINGS.real_images(name) is not None
-    return SETTINGS.uses_real_images(name, wildcards.run)
-
-
-def real_choice(name):
-    """The real training images of a published dataset."""
-    return Choice(name, train=(SETTINGS.real_images(name),))
+def further_images(wildcards):
+    """Folders that a run or a detector is trained on beside the dataset's own choice."""
+    is_detector = "detector" in wildcards.keys()
+    learner = SETTINGS.detectors[wildcards.detector] if is_detector else SETTINGS.runs[wildcards.run]
+    return SETTINGS.further_images(wildcards.dataset, learner)
 
 
 def scenes_in(name, split):

@@ -52,7 +52,7 @@ def train_folders(wildcards):
     entry = SETTINGS.dataset(name)
     folders = [str(Path(file).parent) for file in train_scenes(wildcards) if not file.endswith(".unpacked.json")]
     if isinstance(entry, CatalogueDataset):
-        choices = [entry.choice(name), *([real_choice(name)] if learns_from_real(wildcards) else [])]
+        choices = [entry.choice(name), Choice(name, train=further_images(wildcards))]
         folders += [f"data/{scene}" for choice in choices for scene in choice.training_scenes]
     return folders
 
@@ -99,15 +99,16 @@ def detector_checkpoint(wildcards):
     return trained_detector(wildcards.dataset, wildcards.detector)
 
 
-def detector_start(wildcards):
-    """The checkpoint that a detector's training starts from, if it starts from one."""
-    start = SETTINGS.detectors[wildcards.detector].start
-    return [] if start is None else trained_detector(wildcards.dataset, start)
+def training_start(wildcards):
+    """The checkpoint that the training of a run or a detector starts from, if it starts from one."""
+    is_detector = "detector" in wildcards.keys()
+    start = (SETTINGS.detectors[wildcards.detector] if is_detector else SETTINGS.runs[wildcards.run]).start
+    return [] if start is None else (trained_detector if is_detector else trained_run)(wildcards.dataset, start)
 
 
 def start_option(wildcards):
     """The option that names it."""
-    return f"--start {shlex.quote(detector_start(wildcards))}" if detector_start(wildcards) else ""
+    return f"--start {shlex.quote(training_start(wildcards))}" if training_start(wildcards) else ""
 
 
 def detector_training(wildcards):
@@ -136,10 +137,16 @@ def default_detections(wildcards):
 
 
 def checkpoint_of(wildcards):
-    """The checkpoint that a run's inference uses: the given one, else that of the first run that trains alike."""
-    if given := SETTINGS.runs[wildcards.run].checkpoint:
-        return given.replace("{dataset}", wildcards.dataset)
-    return f"results/{wildcards.dataset}/{SETTINGS.checkpoint_run(wildcards.dataset, wildcards.run)}/model.ckpt"
+    """The checkpoint that a run's inference uses."""
+    return trained_run(wildcards.dataset, wildcards.run)
+
+
+def trained_run(dataset, run):
+    """The checkpoint of a run: the given one, else that of the first run that trains alike."""
+    run = SETTINGS.checkpoint_run(dataset, run)
+    if given := SETTINGS.runs[run].checkpoint:
+        return given.replace("{dataset}", dataset)
+    return f"results/{dataset}/{run}/model.ckpt"
 
 
 def scores_of_run(name, run):

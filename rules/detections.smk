@@ -64,7 +64,7 @@ rule train_detector:
     input:
         models=models,
         scenes=train_scenes,
-        start=detector_start,
+        start=training_start,
     output:
         "results/{dataset}/detections/{detector}/model.ckpt",
     log:

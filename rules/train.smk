@@ -2,6 +2,7 @@ rule train:
     input:
         models=models,
         scenes=train_scenes,
+        start=training_start,
     output:
         "results/{dataset}/{run}/model.ckpt",
     log:
@@ -24,8 +25,9 @@ rule train:
         settings=training_digest,
         scenes=train_folders,
         models=models_of,
+        start=start_option,
     shell:
         "python workflow_scripts/train.py --family {params.family} --set {params.overrides:q}"
-        " --models {params.models} --scenes {params.scenes}"
+        " --models {params.models} --scenes {params.scenes} {params.start}"
         " --device {resources.device} --processes {resources.gpu} --workers {resources.loaders}"
         " --out {output} > {log} 2>&1"

@@ -28,6 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
         device,
         arguments.workers,
         processes,
+        arguments.start,
     )
     print(f"wrote {arguments.out}")
 
@@ -39,6 +40,7 @@ if __name__ == "__main__":
     parser.add_argument("--models", type=Path, required=True, help="folder of obj_XXXXXX.ply, mm")
     parser.add_argument("--objects", type=int, nargs="*", help="object ids; all models of the folder without it")
     parser.add_argument("--scenes", type=Path, nargs="+", required=True, help="BOP scene folders")
+    parser.add_argument("--start", type=Path, help="checkpoint of the method whose weights to start from")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint; logs go to train/ beside it")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(

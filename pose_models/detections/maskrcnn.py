@@ -25,7 +25,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from pose_models.detections.maskrcnn_config import DetectSettings, MaskRcnnSettings, NetworkSettings
 from pose_models.files import InputError
-from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
+from pose_models.training import checkpoints
 
 FAMILY = "maskrcnn"
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
@@ -225,13 +225,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def save_detector(path: str | Path, module: MaskRcnnModule) -> None:
     """Write what inference needs, whole or not at all."""
-    content = {
-        "settings": module.settings.model_dump(mode="json"),
-        "object_ids": module.object_ids,
-        "size": list(module.size),
-        "state_dict": {name: value.cpu().contiguous() for name, value in module.network.state_dict().items()},
-    }
-    save_checkpoint(path, FAMILY, content)
+    content = {"object_ids": module.object_ids, "size": list(module.size)}
+    checkpoints.save_model(path, FAMILY, module.settings, module.network, **content)
 
 
 def load_detector(path: str | Path, detect: DetectSettings | None = None) -> MaskRcnnModule:
@@ -240,12 +235,9 @@ def load_detector(path: str | Path, detect: DetectSettings | None = None) -> Mas
     Raises:
         InputError: missing or unreadable file, or a checkpoint of another method.
     """
-    content = load_checkpoint(path, FAMILY)
+    content = checkpoints.load_checkpoint(path, FAMILY)
     settings = MaskRcnnSettings.model_validate(content["settings"])
     settings = settings if detect is None else settings.model_copy(update={"detect": detect})
     module = MaskRcnnModule(settings, content["object_ids"], tuple(content["size"]))
-    try:
-        module.network.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise InputError(f"{path}: weights do not fit ({' '.join(str(error).split())[:160]}); train again") from None
+    checkpoints.with_weights(module.network, content, path)
     return module.eval()

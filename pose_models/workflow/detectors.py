@@ -17,6 +17,9 @@ class Detector(Settings):
     real_images: bool = Field(
         False, description="train on real images too; where the dataset has none, the detector it starts from is taken"
     )
+    more_images: tuple[str, ...] = Field(
+        (), description="further folders of training scenes, such as train_synt, where the dataset has them"
+    )
     start: str | None = Field(None, description="name of the detector whose weights the training starts from")
     set: dict[str, Any] = Field(
         default_factory=dict,
@@ -70,6 +73,6 @@ SMALL: dict[str, Any] = {
 
 DEFAULT_DETECTORS = {
     "maskrcnn": Detector(),
-    "maskrcnn-real": Detector(real_images=True, start="maskrcnn"),
+    "maskrcnn-real": Detector(real_images=True, more_images=("train_synt",), start="maskrcnn"),
     "maskrcnn-small": Detector(set=SMALL),
 }

@@ -37,7 +37,16 @@ class Run(Settings):
     candidates: str | None = Field(
         None, description="run whose estimates are worked on, where the family is one that follows a method's run"
     )
-    real_images: bool = Field(False, description="train on real images too, where the dataset has any")
+    start: str | None = Field(
+        None, description="run whose weights the training starts from; it is trained first, on the same dataset"
+    )
+    real_images: bool = Field(
+        False,
+        description="train on real images too; where the dataset has none, the run it starts from is taken, if any",
+    )
+    more_images: tuple[str, ...] = Field(
+        (), description="further folders of training scenes, such as train_synt, where the dataset has them"
+    )
     set: dict[str, Any] = Field(default_factory=dict, description="settings that differ from the paper's defaults")
     checkpoint: str | None = Field(
         None,
@@ -53,11 +62,15 @@ class Run(Settings):
         if self.family in STAGES:
             if self.candidates is None:
                 raise InputError(f"candidates: name the run whose estimates `{self.family}` works on")
+            if self.start is not None:
+                raise InputError(f"start: `{self.family}` is not trained; leave the key out")
             return validate(STAGES[self.family].settings, self.set, "set")
         if self.family not in FAMILIES:
             raise InputError(f"family: '{self.family}' is not known{did_you_mean(self.family, [*FAMILIES, *STAGES])}")
         if self.candidates is not None:
             raise InputError(f"candidates: `{self.family}` starts from images; leave the key out")
+        if self.start is not None and self.checkpoint is not None:
+            raise InputError("start: nothing is trained where a checkpoint is given; leave one of both out")
         return validate(FAMILIES[self.family].settings_model(), self.set, "set")
 
 
@@ -105,12 +118,13 @@ DEFAULT_RUNS = {
     "surfemb-of-demo-4view": _views(4, "surfemb-of-demo"),
     "surfemb-of-demo-8view": _views(8, "surfemb-of-demo"),
     "cosypose-pbr": Run(family="cosypose"),
-    "cosypose-synt+real": Run(family="cosypose", real_images=True),
+    "cosypose-synt+real": Run(family="cosypose", start="cosypose-pbr", real_images=True, more_images=("train_synt",)),
     "cosypose-pbr-icp": Run(family="icp", candidates="cosypose-pbr"),
     "cosypose-synt+real-icp": Run(family="icp", candidates="cosypose-synt+real"),
     "cosypose-pbr-4view": Run(family="multiview", candidates="cosypose-pbr", set={"views": 4}),
     "cosypose-pbr-8view": Run(family="multiview", candidates="cosypose-pbr", set={"views": 8}),
     "cosypose-synt+real-4view": Run(family="multiview", candidates="cosypose-synt+real", set={"views": 4}),
+    "cosypose-synt+real-5view": Run(family="multiview", candidates="cosypose-synt+real", set={"views": 5}),
     "cosypose-synt+real-8view": Run(family="multiview", candidates="cosypose-synt+real", set={"views": 8}),
     "cosypose-eccv": Run(family="cosypose", set={"network": {"start": "fixed"}}),
     "cosypose-small": Run(family="cosypose", set=_small_cosypose()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -94,8 +95,14 @@ class WorkflowSettings(Settings):
             except InputError as error:
                 raise ValueError(f"runs.{name}.{error}") from None
             self._check_candidates(name)
+            self._check_start("runs", self.runs, name)
+            self._check_start_fits(name)
         for name, detector in self.detectors.items():
-            self._check_detector(name, detector)
+            try:
+                detector.settings()
+            except InputError as error:
+                raise ValueError(f"detectors.{name}.{error}") from None
+            self._check_start("detectors", self.detectors, name)
         for name, dataset in self.datasets.items():
             check_scene_settings(name, dataset)
             try:
@@ -133,21 +140,31 @@ class WorkflowSettings(Settings):
             seen.append(run.candidates)
             run = self.runs[run.candidates]
 
-    def _check_detector(self, name: str, detector: Detector) -> None:
-        """Settings are valid, and detectors lead from start to start to one that starts from none."""
-        try:
-            detector.settings()
-        except InputError as error:
-            raise ValueError(f"detectors.{name}.{error}") from None
+    @staticmethod
+    def _check_start(kind: str, entries: Mapping[str, Run] | Mapping[str, Detector], name: str) -> None:
+        """Entries lead from start to start to one that starts from none."""
         seen = [name]
-        while (start := self.detectors[seen[-1]].start) is not None:
-            if start not in self.detectors:
-                raise ValueError(
-                    f"detectors.{seen[-1]}.start: '{start}' is not known{did_you_mean(start, self.detectors)}"
-                )
+        while (start := entries[seen[-1]].start) is not None:
+            if start not in entries:
+                raise ValueError(f"{kind}.{seen[-1]}.start: '{start}' is not known{did_you_mean(start, entries)}")
             if start in seen:
-                raise ValueError(f"detectors.{name}.start: leads back to '{start}'")
+                raise ValueError(f"{kind}.{name}.start: leads back to '{start}'")
             seen.append(start)
+
+    def _check_start_fits(self, name: str) -> None:
+        """A run's network is that of the run it starts from; else one would hear of it after days of training."""
+        run = self.runs[name]
+        if run.start is None:
+            return
+        start = self.runs[run.start]
+        if start.family != run.family:
+            raise ValueError(f"runs.{name}.start: '{run.start}' is of family {start.family}, not {run.family}")
+        own, other = (entry.settings().model_dump(mode="json")["network"] for entry in (run, start))
+        if differing := [key for key in own if own[key] != other[key]]:
+            key = differing[0]
+            raise ValueError(
+                f"runs.{name}.start: '{run.start}' has network.{key}={other[key]}, this run {own[key]}; set it alike"
+            )
 
     def dataset(self, name: str) -> Dataset:
         """A dataset's entry; without a choice of protocols, published ones for which VSD is not defined take bop24.
@@ -188,7 +205,9 @@ class WorkflowSettings(Settings):
             return self.training_settings(str(self.runs[run].candidates))
         sections = FAMILIES[self.runs[run].family].train_sections
         settings = self.runs[run].settings().model_dump(mode="json")
-        given = {"checkpoint": self.runs[run].checkpoint} if self.runs[run].checkpoint else {}
+        given: dict[str, Any] = {"checkpoint": self.runs[run].checkpoint} if self.runs[run].checkpoint else {}
+        if (start := self.runs[run].start) is not None:
+            given["start"] = self.training_settings(start)
         return {"family": self.runs[run].family, **given, **{k: v for k, v in settings.items() if k in sections}}
 
     def training_digest(self, run: str) -> str:
@@ -216,16 +235,28 @@ class WorkflowSettings(Settings):
             return published(dataset).train_real
         return entry.train_real if isinstance(entry, FolderDataset) else None
 
-    def uses_real_images(self, dataset: str, run: str) -> bool:
-        """Whether a run is trained on real images of a dataset."""
-        return self.runs[run].real_images and self.real_images(dataset) is not None
+    def further_images(self, dataset: str, learner: Run | Detector) -> tuple[str, ...]:
+        """Folders of a dataset that a run or a detector is trained on beside the dataset's own choice."""
+        entry, real = self.dataset(dataset), self.real_images(dataset) if learner.real_images else None
+        wanted = [*([] if real is None else [real]), *learner.more_images]
+        there, own = set[str | None](), set[str | None]()
+        if isinstance(entry, CatalogueDataset):
+            there = {part.split for part in published(dataset).parts.values() if part.scenes}
+            own = {published(source).parts[part].split for source, part in entry.choice(dataset).training_parts}
+        elif isinstance(entry, FolderDataset):
+            there = {real, *(folder for folder in learner.more_images if Path("data", dataset, folder).is_dir())}
+            own = {entry.train}
+        return tuple(folder for folder in dict.fromkeys(wanted) if folder in there - own)
 
     def trained_detector(self, dataset: str, detector: str) -> str:
         """The detector whose training `detector` uses: its start's where the real images are not there."""
-        entry = self.detectors[detector]
+        return self._trained(self.detectors, dataset, detector)
+
+    def _trained(self, entries: Mapping[str, Run] | Mapping[str, Detector], dataset: str, name: str) -> str:
+        entry = entries[name]
         if entry.checkpoint or not entry.real_images or entry.start is None or self.real_images(dataset) is not None:
-            return detector
-        return self.trained_detector(dataset, entry.start)
+            return name
+        return self._trained(entries, dataset, entry.start)
 
     def runs_of(self, dataset: str) -> list[str]:
         """Runs of a dataset, without those that differ from another one by real images which the dataset has not."""
@@ -235,12 +266,17 @@ class WorkflowSettings(Settings):
         return [r for r in runs if has_real or not self.runs[r].real_images or self.inference_digest(r) not in plain]
 
     def checkpoint_run(self, dataset: str, run: str) -> str:
-        """The run whose checkpoint `run` uses: the first one of the dataset that would be trained the same way."""
+        """The run whose checkpoint `run` uses: the first one of the dataset that would be trained the same way.
 
-        def training(name: str) -> tuple[str, bool]:
-            return self.training_digest(name), self.uses_real_images(dataset, name)
+        Where a dataset has no real images, a run that adds them to those of the run it starts from is that run.
+        """
+        run = self._trained(self.runs, dataset, run)
 
-        return next((name for name in self.dataset(dataset).runs if training(name) == training(run)), run)
+        def training(name: str) -> tuple[str, tuple[str, ...]]:
+            return self.training_digest(name), self.further_images(dataset, self.runs[name])
+
+        trained = [name for name in self.dataset(dataset).runs if self._trained(self.runs, dataset, name) == name]
+        return next((name for name in trained if training(name) == training(run)), run)
 
 
 def load(config: Mapping[str, Any]) -> WorkflowSettings:

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from pose_models.datasets.catalogue import published
-from pose_models.workflow import DEFAULT_RUNS, FolderDataset, WorkflowSettings
+from pose_models.files import InputError
+from pose_models.workflow import DEFAULT_RUNS, CatalogueDataset, FolderDataset, WorkflowSettings, load
 from tests.workflow.project import Project, output
 
 DATASETS = ("lmo", "tless", "tudl", "icbin", "itodd", "hb", "ycbv")
@@ -39,9 +40,9 @@ def test_a_run_on_real_images_stays_where_nothing_stands_for_it() -> None:
     only_real = FolderDataset(source="folder", runs=("surfemb-real",))
     settings = WorkflowSettings(datasets={"mine": only_real, "other": only_real.model_copy(update={"train_real": "r"})})
     assert settings.runs_of("mine") == ["surfemb-real"]
-    assert not settings.uses_real_images("mine", "surfemb-real")
-    assert settings.uses_real_images("other", "surfemb-real")
-    assert not settings.uses_real_images("other", "surfemb")
+    real, plain = (DEFAULT_RUNS[name] for name in ("surfemb-real", "surfemb"))
+    assert settings.further_images("mine", real) == settings.further_images("other", plain) == ()
+    assert settings.further_images("other", real) == ("r",)
 
 
 def test_settings_of_the_runs_are_those_they_are_named_after() -> None:
@@ -89,13 +90,68 @@ def test_a_table_takes_what_is_there_and_is_made_again_when_more_is(fresh: Proje
 
 
 def test_runs_of_cosypose_are_those_of_the_challenge() -> None:
-    settings = WorkflowSettings()
     chosen = DEFAULT_RUNS["cosypose-pbr"].settings()
     assert chosen.train.steps * chosen.train.batch_size == pytest.approx(700 * 115_200, rel=1e-4)  # cosypose.md 6.5
     assert (chosen.infer.coarse_iterations, chosen.infer.refiner_iterations) == (1, 4)
-    assert settings.uses_real_images("tless", "cosypose-synt+real")
-    assert not settings.uses_real_images("hb", "cosypose-synt+real")
-    for views in (4, 8):
+    for views in (4, 5, 8):
         assert DEFAULT_RUNS[f"cosypose-synt+real-{views}view"].settings().views == views
     with pytest.raises(ValueError, match="choose another name"):
         WorkflowSettings(runs={**DEFAULT_RUNS, "a b": DEFAULT_RUNS["cosypose-pbr"]})
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_real_images_are_added_to_the_weights_of_the_rendered_ones(dataset: str) -> None:
+    """The mix of cosypose.md 13; where there is no real image, the run on rendered ones stands for it."""
+    settings, run = WorkflowSettings(), DEFAULT_RUNS["cosypose-synt+real"]
+    further = {"tless": ("train_primesense",), "tudl": ("train_real",), "ycbv": ("train_real", "train_synt")}
+    assert settings.further_images(dataset, run) == further.get(dataset, ())
+    assert settings.further_images(dataset, settings.detectors["maskrcnn-real"]) == further.get(dataset, ())
+    stands = "cosypose-synt+real" if dataset in REAL else "cosypose-pbr"
+    for name in ("cosypose-synt+real", "cosypose-pbr"):
+        chosen = settings.model_copy(update={"datasets": {dataset: CatalogueDataset(runs=(name, "cosypose-pbr"))}})
+        assert chosen.checkpoint_run(dataset, "cosypose-synt+real") == stands
+        assert chosen.checkpoint_run(dataset, "cosypose-pbr") == "cosypose-pbr"
+
+
+def test_what_a_run_starts_from_is_trained_first(fresh: Project) -> None:
+    result = fresh.snakemake(
+        "-np", "results/ycbv/cosypose-synt+real/estimates.csv", "results/lmo/cosypose-synt+real/estimates.csv"
+    )
+    assert result.returncode == 0, output(result)
+    commands = [line for line in output(result).splitlines() if line.startswith("Shell command: ")]
+    trained = {
+        tuple(re.search(r"--out results/(\w+)/([a-z+-]+)/model\.ckpt", line).groups()): line
+        for line in commands if "train.py" in line
+    }  # fmt: skip
+    assert set(trained) == {("ycbv", "cosypose-pbr"), ("ycbv", "cosypose-synt+real"), ("lmo", "cosypose-pbr")}
+    start = "--start results/ycbv/cosypose-pbr/model.ckpt"
+    assert {name for name, line in trained.items() if "--start" in line} == {("ycbv", "cosypose-synt+real")}
+    assert start in trained["ycbv", "cosypose-synt+real"]
+    scenes = set(re.findall(r"data/ycbv/(\w+)/\d{6}", trained["ycbv", "cosypose-synt+real"]))
+    assert scenes == {"train_pbr", "train_real", "train_synt"}
+    (lmo,) = (line for line in commands if "infer.py" in line and "data/lmo" in line)
+    assert "--checkpoint results/lmo/cosypose-pbr/model.ckpt" in lmo
+
+
+def test_a_run_is_trained_anew_when_what_it_starts_from_changes() -> None:
+    base, longer = {"family": "cosypose"}, {"family": "cosypose", "set": {"train": {"steps": 10}}}
+    runs = {"a": base, "b": longer, "from_a": {**base, "start": "a"}, "from_b": {**base, "start": "b"}}
+    settings = WorkflowSettings.model_validate({"runs": {**DEFAULT_RUNS, **runs}})
+    assert len({settings.training_digest(name) for name in ("a", "from_a", "from_b")}) == 3
+    assert settings.checkpoint_run("demo", "from_a") == "from_a"
+
+
+@pytest.mark.parametrize(
+    ("run", "sentence"),
+    [
+        ({"family": "cosypose", "start": "cosypose-pbx"}, "runs.x.start: 'cosypose-pbx' is not known; did you mean"),
+        ({"family": "cosypose", "start": "x"}, "runs.x.start: leads back to 'x'"),
+        ({"family": "cosypose", "start": "surfemb"}, "runs.x.start: 'surfemb' is of family surfemb, not cosypose"),
+        ({"family": "cosypose", "start": "cosypose-small"}, "'cosypose-small' has network.backbone=small, this run"),
+        ({"family": "icp", "candidates": "surfemb", "start": "surfemb"}, "runs.x.start: `icp` is not trained"),
+        ({"family": "surfemb", "start": "surfemb", "checkpoint": "m.ckpt"}, "nothing is trained where a checkpoint"),
+    ],
+)
+def test_a_start_that_cannot_be_gives_one_sentence(run: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        load({"runs": {**{name: entry.model_dump() for name, entry in DEFAULT_RUNS.items()}, "x": run}})

@@ -44,7 +44,8 @@ def test_a_dry_run_shows_the_whole_graph_in_seconds_without_torch(without_torch:
     for rule in ("remesh", "surface", "train", "infer", "evaluate", "report"):
         assert f"rule {rule}:" in output(result)
     for name, run in CONFIG["runs"].items():
-        trained_here = run["checkpoint"] is None and run["candidates"] is None
+        stands_alone = run["start"] is None or not run["real_images"]  # these datasets have no real images
+        trained_here = run["checkpoint"] is None and run["candidates"] is None and stands_alone
         assert (f"--out results/{dataset}/{name}/model.ckpt" in output(result)) == trained_here, name
     assert time.monotonic() - start < 30, "a dry run takes 4 s on two idle cores"
 

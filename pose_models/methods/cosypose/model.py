@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_models.files import InputError
 from pose_models.meshes.mesh import Mesh
 from pose_models.methods.cosypose.config import CosyPoseSettings, Stage
 from pose_models.methods.cosypose.losses import disentangled_loss, plain_loss
@@ -24,7 +23,7 @@ from pose_models.methods.cosypose.network import Comparer, PoseNetwork
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.cosypose.pictures import comparison_picture
 from pose_models.settings import validate
-from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
+from pose_models.training import checkpoints
 from pose_models.training.optimizers import configured
 
 FAMILY = "cosypose"
@@ -100,12 +99,7 @@ def _parameters(network: nn.Module) -> Iterator[nn.Parameter]:
 
 def save_model(path: str | Path, model: CosyPoseModule) -> None:
     """Write what inference needs, whole or not at all."""
-    content = {
-        "settings": model.settings.model_dump(mode="json"),
-        "object_ids": model.object_ids,
-        "state_dict": {name: value.cpu().contiguous() for name, value in model.state_dict().items()},
-    }
-    save_checkpoint(path, FAMILY, content)
+    checkpoints.save_model(path, FAMILY, model.settings, model, object_ids=model.object_ids)
 
 
 def load_model(path: str | Path) -> CosyPoseModule:
@@ -114,12 +108,6 @@ def load_model(path: str | Path) -> CosyPoseModule:
     Raises:
         InputError: missing, unreadable, or another method's checkpoint.
     """
-    content = load_checkpoint(path, FAMILY)
+    content = checkpoints.load_checkpoint(path, FAMILY)
     model = CosyPoseModule(validate(CosyPoseSettings, content["settings"], str(path)), content["object_ids"])
-    try:
-        model.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: weights do not fit the settings beside them ({str(error).split(chr(10))[0]})"
-        ) from None
-    return model.eval()
+    return checkpoints.with_weights(model, content, path)

@@ -24,7 +24,7 @@ from pose_models.methods.surfemb.losses import correspondence_loss, mask_loss, s
 from pose_models.methods.surfemb.network import QueryNetwork
 from pose_models.methods.surfemb.pictures import key_colors, query_colors, strip
 from pose_models.settings import validate
-from pose_models.training.checkpoints import load_checkpoint, save_checkpoint
+from pose_models.training import checkpoints
 from pose_models.training.optimizers import configured
 
 FAMILY = "surfemb"
@@ -120,12 +120,8 @@ class SurfEmbModule(lightning.LightningModule):
 
 def save_model(path: str | Path, model: SurfEmbModule) -> None:
     """Write what inference needs, whole or not at all."""
-    content = {
-        "settings": model.settings.model_dump(mode="json"),
-        "spheres": {obj_id: [*sphere.center, sphere.radius] for obj_id, sphere in model.spheres.items()},
-        "state_dict": {name: value.cpu().contiguous() for name, value in model.state_dict().items()},
-    }
-    save_checkpoint(path, FAMILY, content)
+    spheres = {obj_id: [*sphere.center, sphere.radius] for obj_id, sphere in model.spheres.items()}
+    checkpoints.save_model(path, FAMILY, model.settings, model, spheres=spheres)
 
 
 def load_model(path: str | Path) -> SurfEmbModule:
@@ -134,12 +130,10 @@ def load_model(path: str | Path) -> SurfEmbModule:
     Raises:
         InputError: missing, unreadable, or another method's checkpoint.
     """
-    content = load_checkpoint(path, FAMILY)
+    content = checkpoints.load_checkpoint(path, FAMILY)
     settings = validate(SurfEmbSettings, content["settings"], str(path))
     spheres = {int(key): Sphere(tuple(values[:3]), float(values[3])) for key, values in content["spheres"].items()}
-    model = SurfEmbModule(settings, spheres, pretrained=False)
-    model.load_state_dict(content["state_dict"])
-    return model.eval()
+    return checkpoints.with_weights(SurfEmbModule(settings, spheres, pretrained=False), content, path)
 
 
 def spheres_of(object_ids: Sequence[int], centers: Sequence[Any], radii: Sequence[float]) -> dict[int, Sphere]:

@@ -168,6 +168,23 @@ def test_training_is_repeatable(small, tmp_path):
         torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_a_training_starts_from_the_weights_of_another(small, untrained, tmp_path):
+    """Whatever objects that one was on, for weights belong to none; another network is refused."""
+
+    def start(out, object_ids, *overrides):
+        chosen = settings("train.steps=0", *overrides)
+        train(chosen, small / "models", object_ids, [], tmp_path / out, "cpu", 0, start=untrained)
+        return load_model(tmp_path / out)
+
+    started, source = start("a.ckpt", [1, 2], "train.seed=5"), load_model(untrained)
+    assert started.object_ids == [1, 2]
+    for name, value in source.state_dict().items():
+        torch.testing.assert_close(started.state_dict()[name], value, rtol=0, atol=0)
+    with pytest.raises(InputError, match=r"network\.identity_start=True, the run has False; set it alike"):
+        start("b.ckpt", [1, 2, 3], "network.identity_start=false")
+    assert not (tmp_path / "b.ckpt").exists()
+
+
 def test_small_objects_and_objects_without_symmetries(world):
     """Twelve vertices serve where 60 points are asked for; no entry in models_info.json means no symmetry."""
     cube = box((40, 30, 20))

@@ -11,6 +11,7 @@ import pytest
 from pose_models.datasets.estimates import read_estimates
 from pose_models.files import InputError
 from pose_models.methods.partial import PartialResults
+from pose_models.methods.passes import read_passes
 from pose_models.methods.registry import FAMILIES, family
 from tests.methods.conftest import SCRIPTS, run
 
@@ -67,6 +68,7 @@ def test_one_job_and_several_give_the_same_estimates_and_an_inspection(small, ch
         assert views["crop"].shape[1:] == (64, 64, 3)
         assert len(views["index"]) == len(views["T_est"]) == len(views["key_vis"])
         assert poses["T"].shape == (len(poses["index"]), 2, 4, 4)
+        assert read_passes(folder / "poses.npz").names == ("search", "refinement")
     np.testing.assert_array_equal(np.load(whole / "poses.npz")["T"], np.load(joined / "poses.npz")["T"])
 
 
@@ -150,3 +152,27 @@ def test_every_family_has_settings_with_its_training_sections():
         sections = set(chosen.settings_model().model_fields)
         assert set(chosen.train_sections) < sections
         assert json.loads(chosen.settings_model()().model_dump_json())
+
+
+def test_a_training_starts_from_the_weights_of_another_on_the_same_objects(small, checkpoint, tmp_path):
+    import torch
+
+    from pose_models.methods.surfemb.model import load_model
+
+    def command(out, *options):
+        settings = ("--set", *NETWORK, "train.steps=0", "train.seed=7")
+        inputs = ("--models", small / "models", "--scenes", small / "train_synt" / "000000", "--start", checkpoint)
+        return ("train.py", "--family", "surfemb", *settings, *inputs, "--out", out, "--device", "cpu", *options)
+
+    run(*command(tmp_path / "a.ckpt"))
+    started, source = load_model(tmp_path / "a.ckpt"), load_model(checkpoint)
+    for name, value in source.state_dict().items():
+        torch.testing.assert_close(started.state_dict()[name], value, rtol=0, atol=0)
+    program, *arguments = command(tmp_path / "b.ckpt", "--objects", 1, 2)
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "was trained on objects [1, 2, 3], the run is on [1, 2]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "b.ckpt").exists()
