@@ -9,6 +9,7 @@ import numpy as np
 from pose_models import program
 from pose_models.datasets.estimates import join_estimates, read_estimates, write_estimates
 from pose_models.files import atomic_path
+from pose_models.methods.passes import NAMES
 
 SHOWN = 24  # crops to look at, as one job alone keeps
 
@@ -27,10 +28,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _join_arrays(paths: list[Path], out: Path, keep: int | None) -> None:
-    """Concatenate arrays, one row per detection; of `keep`, evenly chosen ones."""
+    """Concatenate arrays, one row per detection; of `keep`, evenly chosen ones. Names of passes are those of all."""
     parts = [dict(np.load(path, allow_pickle=False)) for path in paths]
     names = sorted(set.intersection(*(set(part) for part in parts)))
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    arrays = {n: parts[0][n] if n == NAMES else np.concatenate([part[n] for part in parts]) for n in names}
     if keep is not None:
         count = len(next(iter(arrays.values())))
         rows = np.unique(np.linspace(0, count - 1, keep).astype(int))

@@ -50,6 +50,12 @@ class Estimator:
         table = ObjectTable.of(meshes, read_models_info(models), rotations=1)  # symmetries serve training alone
         self.comparer = Comparer(meshes, table, model.settings.network, device)
 
+    @property
+    def pass_names(self) -> list[str]:
+        """Of the first poses and those after every pass: start, coarse 1, refiner 1, refiner 2, ..."""
+        seen = [f"{stage} {self.stages[: i + 1].count(stage)}" for i, stage in enumerate(self.stages)]
+        return ["start", *seen]
+
     def index(self, obj_ids: Sequence[int]) -> Tensor:
         """Positions (N,) of objects in the model's table.
 

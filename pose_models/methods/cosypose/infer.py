@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pose_models.datasets.bop import BopDataset, BopScene
 from pose_models.datasets.estimates import write_estimates
 from pose_models.detections.coco import Detections
-from pose_models.files import InputError, atomic_path, file_digest, json_digest, write_json
+from pose_models.files import InputError, file_digest, json_digest, write_json
 from pose_models.methods.cosypose.config import CosyPoseSettings, NetworkSettings
 from pose_models.methods.cosypose.estimate import Estimator
 from pose_models.methods.cosypose.model import load_model
 from pose_models.methods.partial import PartialResults
+from pose_models.methods.passes import FILE, write_passes
 from pose_models.methods.results import NO_POSE, detections_of_targets, infer_images, to_estimates
 
 
@@ -46,7 +47,9 @@ def infer(
         T = np.where(found[:, None, None], T, NO_POSE)
         seconds = np.array([record["seconds"] for record in records], dtype=np.float64)
         done = detections.select(rows_done)
-        _write_passes(out.parent / "poses.npz", done, records, len(estimator.stages) + 1)
+        passes = np.array([record["T"] for record in records], dtype=np.float64)
+        times = [record["stages"] for record in records]
+        write_passes(out.parent / FILE, done, estimator.pass_names, passes, done.score, times)
         write_json(out.parent / "settings.json", settings.model_dump(mode="json"))
         write_estimates(out, to_estimates(done, T, done.score, seconds))
     print(f"{len(records)} detections, {int((~found).sum())} without a pose (left out of {out.name})")
@@ -75,19 +78,3 @@ def _infer_image(
         {"row": row, "T": passes.T_cam_obj[:, number].tolist(), "seconds": sum(stages.values()), "stages": stages}
         for number, row in enumerate(rows.tolist())
     ]
-
-
-def _write_passes(path: Path, detections: Detections, records: list[dict[str, Any]], passes: int) -> None:
-    """What a result file has no room for.
-
-    Arrays of length n, one entry per detection: index (n, 3) scene, image and object id; T (n, P, 4, 4) mm, the first
-    pose and that after each pass; score (n,); seconds_<stage> (n,).
-    """
-    index = np.stack([detections.scene_id, detections.im_id, detections.obj_id], axis=1)
-    T = np.array([record["T"] for record in records], dtype=np.float64).reshape(-1, passes, 4, 4)
-    stages = sorted({stage for record in records for stage in record["stages"]})
-    seconds: dict[str, Any] = {
-        f"seconds_{s}": np.array([record["stages"].get(s, 0.0) for record in records]) for s in stages
-    }
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, index=index, T=T, score=detections.score, **seconds)

@@ -20,6 +20,7 @@ from pose_models.files import InputError, atomic_path, file_digest, json_digest,
 from pose_models.images.crops import Crop
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.partial import PartialResults
+from pose_models.methods.passes import FILE, write_passes
 from pose_models.methods.results import NO_POSE, Clock, detections_of_targets, infer_images, to_estimates
 from pose_models.methods.surfemb.config import InferSettings, SurfEmbSettings
 from pose_models.methods.surfemb.data import to_network
@@ -179,7 +180,7 @@ def infer(
         T = np.array([NO_POSE if record["T"] is None else record["T"] for record in records]).reshape(-1, 4, 4)
         score = np.array([np.nan if record["score"] is None else record["score"] for record in records])
         seconds = np.array([record["seconds"] for record in records])
-        _write_details(out.parent / "poses.npz", detections, records)
+        _write_poses(out.parent / FILE, detections, records)
         write_json(out.parent / "settings.json", settings.model_dump(mode="json"))
         write_estimates(out, to_estimates(detections.select([r["row"] for r in records]), T, score, seconds))
     failed = sum(record["T"] is None for record in records)
@@ -219,26 +220,19 @@ def _infer_image(
     return records
 
 
-def _write_details(path: Path, detections: Detections, records: list[dict[str, Any]]) -> None:
-    """What a result file has no room for: poses before and after refinement, its objective, seconds by stage.
+def _write_poses(path: Path, detections: Detections, records: list[dict[str, Any]]) -> None:
+    """Poses before and after refinement, both after depth correction where it is on.
 
-    Arrays of length n, one entry per detection, nan where there is no pose: index (n, 3) scene, image and object id;
-    T (n, 2, 4, 4) mm, before and after refinement, both after depth correction where it is on; score (n,); objective
-    (n, 2) before and after; hypotheses (n,) scored; seconds_<stage> (n,).
+    Besides: objective (N, 2) before and after, nan where there is no pose; hypotheses (N,) scored.
     """
-    rows = [record["row"] for record in records]
-    index = np.stack([detections.scene_id[rows], detections.im_id[rows], detections.obj_id[rows]], axis=1)
-    arrays: dict[str, Any] = {
-        "index": index,
-        "T": np.array([[r.get(name) or NO_POSE for name in ("T_unrefined", "T")] for r in records]),
-        "score": np.array([np.nan if r["score"] is None else r["score"] for r in records]),
+    T = np.array([[r.get(name) or NO_POSE for name in ("T_unrefined", "T")] for r in records], dtype=np.float64)
+    score = np.array([np.nan if r["score"] is None else r["score"] for r in records], dtype=np.float64)
+    more = {
         "objective": np.array([r.get("objective", (np.nan, np.nan)) for r in records]),
         "hypotheses": np.array([r.get("hypotheses", 0) for r in records]),
     }
-    for stage in sorted({stage for record in records for stage in record["stages"]}):
-        arrays[f"seconds_{stage}"] = np.array([record["stages"].get(stage, 0.0) for record in records])
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    done = detections.select([record["row"] for record in records])
+    write_passes(path, done, ("search", "refinement"), T, score, [record["stages"] for record in records], **more)
 
 
 def _write_inspection(

@@ -17,6 +17,7 @@ from pose_models.methods.cosypose.api import CosyPose
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.model import CosyPoseModule, load_model, save_model
 from pose_models.methods.cosypose.released import read_released, released_modules, released_name
+from pose_models.methods.passes import read_passes
 from pose_models.settings import resolve
 from tests.methods.conftest import SCRIPTS, run
 from tests.methods.cosypose.conftest import UNTRAINED
@@ -50,6 +51,9 @@ def test_every_detection_gets_a_pose_and_all_passes_are_kept(small, untrained, t
     assert set(first.score.tolist()) <= set(found.score.tolist())
     np.testing.assert_allclose(passes["T"][:, -1, :3, 3], first.t)
     assert {"seconds_start", "seconds_coarse", "seconds_refiner"} < set(passes.files)
+    read = read_passes(tmp_path / "a" / "poses.npz")
+    assert read.names == ("start", "coarse 1", "refiner 1", "refiner 2", "refiner 3", "refiner 4")
+    assert {tuple(box) for box in read.bbox_xywh} <= {tuple(box) for box in found.bbox_xywh}
 
 
 def test_the_first_pose_lies_behind_the_box_and_as_far_as_its_size_says(small, untrained, tmp_path):
