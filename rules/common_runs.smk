@@ -151,8 +151,12 @@ def trained_run(dataset, run):
 
 def scores_of_run(name, run):
     """The files of scores of a run, one per protocol."""
-    further = [f"scores_{protocol}.json" for protocol in SETTINGS.dataset(name).protocols[1:]]
-    return [f"results/{name}/{run}/{file}" for file in ("scores.json", *further)]
+    return [f"results/{name}/{run}/{scores_file(name, protocol)}" for protocol in SETTINGS.dataset(name).protocols]
+
+
+def scores_file(name, protocol):
+    """Name of the file of scores of a protocol: the dataset's first one has the short name."""
+    return "scores.json" if protocol == SETTINGS.dataset(name).protocols[0] else f"scores_{protocol}.json"
 
 
 def scores_of_runs(wildcards):
@@ -175,15 +179,19 @@ def protocol_of(wildcards):
     return wildcards.protocol.removeprefix("_") or SETTINGS.dataset(wildcards.dataset).protocols[0]
 
 
+def evaluator(wildcards):
+    """Who computes the scores; BOP's toolkit knows BOP's protocols only."""
+    return SETTINGS.evaluator if protocol_of(wildcards) in ("bop19", "bop24") else "builtin"
+
+
 def scores_of_paper(wildcards):
     """Scores that a paper's tables need, where they are to be made first: those whose ground truth is there."""
     if not SETTINGS.complete_tables:
         return []
     needed = set()
     for dataset, run, protocol in read_paper(wildcards.paper).results():
-        protocols = SETTINGS.dataset(dataset).protocols if dataset in SETTINGS.dataset_names else ()
-        if run in SETTINGS.runs and protocol in protocols and has_truth(Path("data", dataset)):
-            needed.add(scores_of_run(dataset, run)[protocols.index(protocol)])
+        if dataset in SETTINGS.dataset_names and run in SETTINGS.runs and has_truth(Path("data", dataset)):
+            needed.add(f"results/{dataset}/{run}/{scores_file(dataset, protocol)}")
     return sorted(needed)
 
 

@@ -18,7 +18,7 @@ rule evaluate:
         runtime=scaled(60),
     params:
         protocol=protocol_of,
-        evaluator=SETTINGS.evaluator,
+        evaluator=evaluator,
         split=test_split,
     shell:
         "python workflow_scripts/evaluate.py --dataset data/{wildcards.dataset} --split {params.split}"

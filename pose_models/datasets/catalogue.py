@@ -39,6 +39,9 @@ class DatasetEntry(Settings):
     camera: str = Field("camera.json", description="file of the test sensor's intrinsics")
     objects: Ids | None = Field(None, description="ids of the objects that are evaluated")
     symmetric: Ids | None = Field(None, description="ids for which AD means ADD-S")
+    auc_symmetric: Ids | None = Field(
+        None, description="the same for the area under the curve of ADD(-S), where papers take other ids"
+    )
     image_size: tuple[int, int] | None = Field(None, description="width and height of the evaluated camera, pixels")
     split: str = Field("test", description="folder of the evaluated split")
     test_scenes: Ids | None = Field(None, description="scenes of the evaluated split")
@@ -50,6 +53,7 @@ class DatasetEntry(Settings):
     delta_mm: float = Field(15.0, description="tolerance of the visibility test")
     pinhole: bool = Field(True, description="whether its cameras are pinhole cameras, which all methods need")
     vsd: bool = Field(True, description="whether VSD is defined for the dataset")
+    protocols: tuple[str, ...] = Field(("bop19",), description="protocols that papers report, BOP's first")
     core: bool = Field(False, description="one of the seven datasets of AR_Core")
     public_ground_truth: bool = Field(True, description="whether the test images' ground truth is published")
     estimates_per_image: int = Field(100, description="estimates kept per image in the detection task")

@@ -142,7 +142,8 @@ def _groups(
 
 def _measured(world: World, block: Block, meter: Meter, scores: Array) -> Group:
     obj = world.object(block.group.obj_id)
-    nearest = meter.error == ADD_S or obj.is_symmetric
+    special = world.facts.entry.auc_symmetric
+    nearest = meter.error == ADD_S or (obj.is_symmetric if special is None else obj.obj_id in special)
     return measure(
         meter,
         obj.obj_id,

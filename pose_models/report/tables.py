@@ -100,7 +100,9 @@ def _result(table: Table, row: Row, column: Column, results: Path, data: Path) -
     scores = _scores(folder, table.protocol)
     if scores is None:
         reason = _reason(folder, table.protocol, data / column.dataset)
-        return Result(missing=reason, command=f"snakemake {folder / 'scores.json'}")
+        is_first = table.protocol == "bop19" or not has_truth(data / column.dataset)
+        file = "scores.json" if is_first else f"scores_{table.protocol}.json"
+        return Result(missing=reason, command=f"snakemake {folder / file}")
     if is_hidden(scores):
         return Result(missing=sentence(scores))
     value = _number(scores, column.score or table.score)
@@ -135,7 +137,7 @@ def _reason(folder: Path, protocol: str, dataset: Path) -> str:
         state = "estimates are there, not checked yet" if has_estimates else "no estimates yet"
         return f"hidden ground truth: {state}; the command makes the file to submit"
     if (folder / "scores.json").exists():
-        return f"scored, but not with protocol {protocol}: name it among the dataset's protocols"
+        return f"scored, but not with protocol {protocol}"
     if has_estimates:
         return "estimates are there, not scored yet"
     if (folder / "model.ckpt").exists():

@@ -59,7 +59,9 @@ class WorkflowSettings(Settings):
         "estimates do not depend on it",
     )
     evaluator: Literal["builtin", "bop_toolkit"] = Field(
-        "builtin", description="who computes the scores; `bop_toolkit` is the reference, where you have installed it"
+        "builtin",
+        description="who computes scores of bop19 and bop24; `bop_toolkit` is the reference, where you have installed "
+        "it",
     )
     data_mirror: str | None = Field(
         None, description="folder that holds archives of datasets (in itself or in <name>/), for use without internet"
@@ -167,19 +169,16 @@ class WorkflowSettings(Settings):
             )
 
     def dataset(self, name: str) -> Dataset:
-        """A dataset's entry; without a choice of protocols, published ones for which VSD is not defined take bop24.
+        """A dataset's entry; without a choice of protocols, published ones take those that papers report.
 
         Raises:
             InputError: there is none of this name.
         """
         if name in self.datasets or name in catalogue_names():
             entry = self.datasets.get(name) or CatalogueDataset()
-            if (
-                isinstance(entry, CatalogueDataset)
-                and not published(name).vsd
-                and "protocols" not in entry.model_fields_set
-            ):
-                return entry.model_copy(update={"protocols": ("bop24",)})
+            if isinstance(entry, CatalogueDataset) and "protocols" not in entry.model_fields_set:
+                reported = published(name).protocols if published(name).vsd else ("bop24",)
+                return entry.model_copy(update={"protocols": reported})
             return entry
         raise InputError(f"dataset '{name}' is not known{did_you_mean(name, [*self.datasets, *catalogue_names()])}")
 

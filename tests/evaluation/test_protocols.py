@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pose_models.datasets.bop import BopDataset
+from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.datasets.estimates import write_estimates
 from pose_models.datasets.layouts import convert_split
 from pose_models.evaluation import analysis
@@ -69,6 +70,20 @@ def test_symmetric_poses_score_one_where_the_object_is_symmetric(world, perfect,
     scores = score(world, tmp_path / "turned_made-test.csv")
     assert scores["bop19_average_recall_mssd"] == pytest.approx(1.0)
     assert scores["bop19_average_recall_mspd"] == pytest.approx(1.0)
+
+
+def test_papers_take_other_objects_for_symmetric(world, perfect, tmp_path):
+    """PoseCNN's ADD(-S) on YCB-V takes ADD for objects that BOP calls symmetric; ADD-S asks nobody."""
+    turn = rotation_about_axis(np.array([0.0, 0, 1]), np.array([np.pi / 2]))[0]
+    R = perfect.R.copy()
+    R[perfect.obj_id == 2] = R[perfect.obj_id == 2] @ turn
+    write_estimates(tmp_path / "turned_made-test.csv", dataclasses.replace(perfect, R=R))
+    other = World(world.dataset)
+    other.facts = dataclasses.replace(world.facts, entry=world.facts.entry.model_copy(update={"auc_symmetric": (1,)}))
+    as_bop, as_paper = (score(w, tmp_path / "turned_made-test.csv", "ycbv-auc") for w in (world, other))
+    assert as_bop["auc_add_s"] == as_paper["auc_add_s"]
+    assert as_paper["per_object"][2]["add(-s)"] < as_bop["per_object"][2]["add(-s)"] - 0.05
+    assert catalogue_entry("ycbv").auc_symmetric == (13, 16, 19, 20, 21)  # cosypose.md 14.3
 
 
 def test_no_estimates_score_zero(world, perfect, tmp_path):

@@ -95,7 +95,7 @@ def test_what_is_missing_is_named_with_its_reason(tmp_path):
     (run / "estimates.csv").touch()
     assert reason() == "estimates are there, not scored yet"
     scores(results, "one", "a", protocol="classic")
-    assert reason().startswith("scored, but not with protocol bop19")
+    assert reason() == "scored, but not with protocol bop19"
     scores(results, "one", "a", file="scores_bop19.json", bop19_mean=1)
     assert reason() == "its scores have no number 'bop19_average_recall'"
 

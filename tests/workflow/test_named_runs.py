@@ -113,24 +113,32 @@ def test_real_images_are_added_to_the_weights_of_the_rendered_ones(dataset: str)
         assert chosen.checkpoint_run(dataset, "cosypose-pbr") == "cosypose-pbr"
 
 
-def test_what_a_run_starts_from_is_trained_first(fresh: Project) -> None:
-    result = fresh.snakemake(
-        "-np", "results/ycbv/cosypose-synt+real/estimates.csv", "results/lmo/cosypose-synt+real/estimates.csv"
-    )
+def test_the_whole_of_cosyposes_tables_is_planned_with_what_runs_start_from(fresh: Project) -> None:
+    others = ("results/lmo/cosypose-synt+real/estimates.csv", "--config", "complete_tables=true")
+    result = fresh.snakemake("-np", "results/tables/cosypose.html", *others)
     assert result.returncode == 0, output(result)
     commands = [line for line in output(result).splitlines() if line.startswith("Shell command: ")]
     trained = {
         tuple(re.search(r"--out results/(\w+)/([a-z+-]+)/model\.ckpt", line).groups()): line
         for line in commands if "train.py" in line
     }  # fmt: skip
-    assert set(trained) == {("ycbv", "cosypose-pbr"), ("ycbv", "cosypose-synt+real"), ("lmo", "cosypose-pbr")}
-    start = "--start results/ycbv/cosypose-pbr/model.ckpt"
-    assert {name for name, line in trained.items() if "--start" in line} == {("ycbv", "cosypose-synt+real")}
-    assert start in trained["ycbv", "cosypose-synt+real"]
+    real = {(name, "cosypose-synt+real") for name in REAL}
+    assert set(trained) == real | {(name, "cosypose-pbr") for name in ("lmo", "tless", "tudl", "icbin", "ycbv")}
+    assert {name for name, line in trained.items() if "--start" in line} == real
+    assert "--start results/ycbv/cosypose-pbr/model.ckpt" in trained["ycbv", "cosypose-synt+real"]
     scenes = set(re.findall(r"data/ycbv/(\w+)/\d{6}", trained["ycbv", "cosypose-synt+real"]))
     assert scenes == {"train_pbr", "train_real", "train_synt"}
-    (lmo,) = (line for line in commands if "infer.py" in line and "data/lmo" in line)
-    assert "--checkpoint results/lmo/cosypose-pbr/model.ckpt" in lmo
+    lmo = [line for line in commands if "infer.py" in line and "data/lmo" in line]
+    assert len(lmo) == 2
+    assert all("--checkpoint results/lmo/cosypose-pbr/model.ckpt" in line for line in lmo)
+    pattern = r"data/(\w+) .*/cosypose-synt\+real(\S*)/estimates\.csv --protocol (\S+)"
+    scored = {found.groups() for line in commands if (found := re.search(pattern, line))}
+    auc = {("ycbv", f"-{views}view", "ycbv-auc") for views in (4, 5, 8)}
+    vivo = {("tless", f"-{views}view", "tless-vivo") for views in (4, 8)}
+    single = {("ycbv", "", "ycbv-auc"), ("tless", "", "tless-siso"), ("tless", "", "tless-vivo")}
+    assert {entry for entry in scored if entry[2] != "bop19"} == auc | vivo | single
+    several = {(name, f"-{views}view", "bop19") for name in ("tless", "ycbv") for views in (4, 8)}
+    assert several <= scored
 
 
 def test_a_run_is_trained_anew_when_what_it_starts_from_changes() -> None:
@@ -155,3 +163,12 @@ def test_a_run_is_trained_anew_when_what_it_starts_from_changes() -> None:
 def test_a_start_that_cannot_be_gives_one_sentence(run: dict[str, str], sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
         load({"runs": {**{name: entry.model_dump() for name, entry in DEFAULT_RUNS.items()}, "x": run}})
+
+
+def test_a_dataset_is_scored_as_its_papers_score_it() -> None:
+    settings = WorkflowSettings()
+    reported = {name: settings.dataset(name).protocols for name in DATASETS}
+    further = {"tless": ("tless-siso", "tless-vivo"), "ycbv": ("ycbv-auc",)}
+    assert reported == {name: ("bop19", *further.get(name, ())) for name in DATASETS}
+    chosen = WorkflowSettings(datasets={"tless": CatalogueDataset(protocols=("bop19",))})
+    assert chosen.dataset("tless").protocols == ("bop19",)
