@@ -73,6 +73,16 @@ def test_a_dataset_without_symmetries_works(dataset):
     assert sum(len(scene.obj_id) for result in results for scene in result.scenes) >= 2
 
 
+def test_an_object_without_a_box_is_one_sentence(dataset):
+    bop, estimates = dataset
+    path = bop.root / "models" / "models_info.json"
+    infos = json.loads(path.read_text())
+    infos["1"] = {"diameter": infos["1"]["diameter"]}
+    path.write_text(json.dumps(infos))
+    with pytest.raises(InputError, match="object 1 has no 'min_x'; multi-view needs its box"):
+        solve_groups(BopDataset(bop.root), "test", estimates, MultiviewSettings(views=1))
+
+
 def test_unknown_camera_poses_and_scores_that_are_none_are_refused(dataset):
     bop, estimates = dataset
     path = bop.root / "test" / "000003" / "scene_camera.json"

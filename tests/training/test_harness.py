@@ -128,6 +128,10 @@ def test_devices_that_do_not_exist_are_refused():
     with pytest.raises(InputError, match="expected auto, cpu or cuda"):
         lease_device("tpu")
     assert lease_device("cpu") == "cpu"
+    if not torch.cuda.is_available():
+        assert lease_device("auto") == "cpu"
+        with pytest.raises(InputError, match="no usable GPU on this machine; run with --device cpu"):
+            lease_device("cuda")
 
 
 class DrawnLine(Line):

@@ -1,17 +1,23 @@
 """Training of CosyPose: samples, what the networks are shown, what they learn from."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from pose_models.datasets.bop import BopScene, read_models_info
+from pose_models.datasets.estimates import read_estimates
 from pose_models.files import InputError
-from pose_models.meshes.mesh import Mesh, load_mesh
+from pose_models.meshes.bounds import diameter
+from pose_models.meshes.mesh import Mesh, load_mesh, save_ply
 from pose_models.meshes.shapes import box
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.crops import cut
 from pose_models.methods.cosypose.data import PoseSamples
+from pose_models.methods.cosypose.infer import infer
 from pose_models.methods.cosypose.losses import disentangled_loss, symmetric_distance
 from pose_models.methods.cosypose.model import CosyPoseModule, load_model
 from pose_models.methods.cosypose.network import Comparer
@@ -196,6 +202,33 @@ def test_small_objects_and_objects_without_symmetries(world):
     assert points.shape == (60, 3)
     assert {tuple(p) for p in points.tolist()} <= {tuple(p) for p in mesh.vertices.astype(np.float32).tolist()}
     assert table.fixed_points(2000).shape == (len(table.ids), 2000, 3)
+
+
+def test_a_custom_dataset_of_crude_objects_is_trained_on_and_estimated(small, tmp_path):
+    """Twelve vertices, no symmetries in models_info.json, an image without detections: all of it works."""
+    root = tmp_path / "mine"
+    shutil.copytree(small, root)
+    cube = box((40, 30, 20))
+    crude = Mesh(np.concatenate([cube.vertices, cube.vertices[:4] * 0.5]), cube.faces)
+    save_ply(root / "models" / "obj_000002.ply", crude)
+    info = root / "models" / "models_info.json"
+    entries = {key: {"diameter": entry["diameter"]} for key, entry in json.loads(info.read_text()).items()}
+    entries["2"]["diameter"] = diameter(crude.vertices)
+    info.write_text(json.dumps(entries))
+    found = [record for record in json.loads((root / "simulated.json").read_text()) if record["image_id"] == 0]
+    (root / "found.json").write_text(json.dumps(found))
+    chosen = settings("train.steps=2", "train.batch_size=4", "train.chunk_steps=2", "train.wandb=disabled")
+    model, out = tmp_path / "run" / "model.ckpt", tmp_path / "run" / "estimates.csv"
+    train(chosen, root / "models", [1, 2, 3], [root / "train_synt" / "000000"], model, "cpu", 0)
+    infer(chosen, model, root, "test", root / "found.json", root / "surface", out, "cpu")
+    estimates = read_estimates(out)
+    assert len(estimates) == len(found) > 0
+    assert set(estimates.im_id.tolist()) == {0}
+    assert 2 in estimates.obj_id
+    (root / "none.json").write_text("[]")
+    with pytest.raises(InputError, match="list of detections is empty; run the detector again"):
+        infer(chosen, model, root, "test", root / "none.json", root / "surface", tmp_path / "none.csv", "cpu")
+    assert not (tmp_path / "none.csv").exists()
 
 
 def test_nothing_visible_to_train_on_is_one_sentence(small, world):
