@@ -3,7 +3,7 @@
 Colours are linear RGB, float32. Soft shadows and occlusion take one ray per lamp in every second pixel of every second
 row (a cell): its target is jittered by a pattern of 4 x 4 cells, and the result is averaged over 4 x 4 cells of the
 same body and orientation; pixels interpolate between the cells of their own surface. Pixels at an edge of a body, an
-orientation or depth take four samples, all others one. The loops are compiled (`shading_kernels`).
+orientation or depth take four samples, all others one. The loops are compiled (`light_kernels`, `shading_kernels`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_models.render import light_kernels
 from pose_models.render import shading_kernels as kernels
 from pose_models.render.scene import SHADOW_OFFSET_MM, Float, RayAnswer, SceneCaster, camera_rays
 from pose_models.render.texture_kernels import own_texture
@@ -24,7 +25,6 @@ OCCLUSION_REACH_MM = 70.0
 SUBSAMPLES = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]], dtype=np.float32)
 CENTER = np.zeros((1, 2), dtype=np.float32)
 SIDES = 6
-PEAK_STEPS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _shade(
     albedo = albedo_at(caster, answer, appearance)
     lamps = appearance.lighting.table()
     received = np.empty((count * samples, len(lamps) + 1), dtype=np.float32)
-    kernels.light_at(
+    light_kernels.light_at(
         count, samples, pixels, offsets, height, width, len(lamps) + 1, surface.body, surface.normal, answer.body,
         normal, surface.light, surface.is_plain, received,
     )  # fmt: skip
@@ -190,18 +190,11 @@ def _shade(
     materials = appearance.materials
     material = np.column_stack([materials.specular, materials.shininess, materials.metalness]).astype(np.float32)
     background = np.ascontiguousarray(appearance.background, dtype=np.float32)
-    peak = _peaks(materials.shininess)
+    work = np.full((26, 64), 0.5, dtype=np.float32)
     kernels.shade_samples(
         count, samples, pixels, height * width, origin, directions, answer.body, answer.depth, normal, albedo,
-        received, len(lamps), lamps, ambient, len(material), material, PEAK_STEPS, peak, background,
-        radiance,
+        received, len(lamps), lamps, ambient, len(material), material, background, work, radiance,
     )  # fmt: skip
-
-
-def _peaks(shininess: Float) -> Float:
-    """Tables (B, PEAK_STEPS + 1) of cos^shininess over shininess (1 - cos), 0 to 9: right to 2e-4 between steps."""
-    cosine = 1 - np.linspace(0, 9, PEAK_STEPS + 1) / shininess[:, None]
-    return np.asarray(np.maximum(cosine, 0) ** shininess[:, None], dtype=np.float32)
 
 
 def albedo_at(caster: SceneCaster, answer: RayAnswer, appearance: Appearance) -> Float:
@@ -241,7 +234,7 @@ def light_received(
     cell = np.empty(rows * columns, dtype=np.int64)
     start = np.empty((rows * columns, 3), dtype=np.float32)
     target = np.empty((len(lamps) + 1, rows * columns, 3), dtype=np.float32)
-    count = kernels.light_queries(
+    count = light_kernels.light_queries(
         camera.height, camera.width, origin, directions, body, depth, normal, len(lamps), lamps,
         _sphere_pattern(PATTERN**2), _ball_pattern(PATTERN**2), SHADOW_OFFSET_MM, OCCLUSION_REACH_MM, cell, start,
         target,
@@ -260,7 +253,8 @@ def smooth_light(received: Float, body: NDArray[np.int32], normal: Float) -> tup
     """
     received = np.ascontiguousarray(received, dtype=np.float32)
     smooth, is_plain = np.empty_like(received), np.empty(received.shape[:2], dtype=np.uint8)
-    kernels.smooth_light(*body.shape, received.shape[-1], body, normal, received, smooth, is_plain)
+    work = np.zeros((11 + 2 * received.shape[-1], 68), dtype=np.float32)
+    light_kernels.smooth_light(*body.shape, received.shape[-1], body, normal, received, work, smooth, is_plain)
     return smooth, is_plain
 
 

@@ -1,5 +1,7 @@
 """Compiled loops over the pixels and samples of a picture; `shading` says what they compute and checks their input.
 
+Those of the light that arrives are in `light_kernels`.
+
 Per-ray arrays come as Embree gives them: body (int32, -1 for a miss), face within the body (int32), barycentric u, v
 and ray parameter (float32). Tables over the faces of all bodies hold three corners per row.
 """
@@ -152,95 +154,6 @@ def find_edges(
     return count
 
 
-@kernel("i8", "i8", "i8", "f4*", "f4*", "i4*", "f4*", "f4*", "i8", "f4*", "f4*", "f4*", "f8", "f8", "i8*", "f4*", "f4*")
-def light_queries(
-    height: int, width: int, origin_: Any, direction_: Any, body_: Any, depth_: Any, normal_: Any,
-    lamps: int, lamp_: Any, sphere_: Any, ball_: Any, offset: float, reach: float,
-    cell_: Any, start_: Any, target_: Any,
-) -> int:  # fmt: skip # pragma: no cover - compiled
-    """Shadow rays of every second pixel of every second row: cells with a surface, starts, vectors to lamps and around.
-
-    lamp: (lamps, 4) position and radius. target: (lamps + 1, cells, 3), the last for the surroundings.
-    """
-    origin, direction = carray(origin_, (3,)), carray(direction_, (height, width, 3))
-    body, depth = carray(body_, (height, width)), carray(depth_, (height, width))
-    normal, lamp = carray(normal_, (height, width, 3)), carray(lamp_, (lamps, 4))
-    sphere, ball = carray(sphere_, (16, 3)), carray(ball_, (16, 3))
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    cell, start = carray(cell_, (rows * columns,)), carray(start_, (rows * columns, 3))
-    target = carray(target_, (lamps + 1, rows * columns, 3))
-    count = 0
-    # Blocks of 16 x 16 cells, and in each those of one place in the pattern together: packets of rays almost alike.
-    for number in range((rows + 15) // 16 * ((columns + 15) // 16) * 256):
-        block, pattern, member = number // 256, number // 16 % 16, number % 16
-        row = block // ((columns + 15) // 16) * 16 + member // 4 * 4 + pattern // 4
-        column = block % ((columns + 15) // 16) * 16 + member % 4 * 4 + pattern % 4
-        y, x = 2 * row, 2 * column
-        if y >= height or x >= width or body[y, x] < 0:
-            continue
-        cell[count] = row * columns + column
-        square = 0.0
-        for axis in range(3):
-            place = origin[axis] + depth[y, x] * direction[y, x, axis]
-            start[count, axis] = place + offset * normal[y, x, axis]
-            for index in range(lamps):
-                jitter = lamp[index, 3] * ball[(pattern + 5 * index) % 16, axis]
-                target[index, count, axis] = lamp[index, axis] + jitter - place
-            # Normal plus a point of the unit sphere: a direction distributed like the cosine.
-            around = normal[y, x, axis] + 0.999 * sphere[pattern, axis]
-            target[lamps, count, axis] = around
-            square += around * around
-        scale = reach / max(np.sqrt(square), 1e-6)
-        for axis in range(3):
-            target[lamps, count, axis] *= scale
-        for index in range(lamps):
-            toward = target[index, count]
-            if toward[0] * normal[y, x, 0] + toward[1] * normal[y, x, 1] + toward[2] * normal[y, x, 2] <= 0.0:
-                # Its light falls on the other side, whatever stands between: a ray of no length is answered fast.
-                for axis in range(3):
-                    target[index, count, axis] = np.float32(1e-3) * normal[y, x, axis]
-        count += 1
-    return count
-
-
-@kernel("void", "i8", "i8", "i8", "i4*", "f4*", "f4*", "f4*", "u1*")
-def smooth_light(
-    height: int, width: int, channels: int, body_: Any, normal_: Any, raw_: Any, smooth_: Any, is_plain_: Any
-) -> None:  # pragma: no cover - compiled
-    """Average the light of cells (every second pixel) over 4 x 4 cells of the same body and like orientation.
-
-    is_plain: whether the next cells right and below show the same surface too, so that light between is bilinear.
-    """
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    body, normal = carray(body_, (height, width)), carray(normal_, (height, width, 3))
-    raw, smooth = carray(raw_, (rows, columns, channels)), carray(smooth_, (rows, columns, channels))
-    is_plain = carray(is_plain_, (rows, columns))
-    for row in range(rows):
-        for column in range(columns):
-            for channel in range(channels):
-                smooth[row, column, channel] = 0.0
-            here = body[2 * row, 2 * column]
-            is_plain[row, column] = 0
-            if here < 0:
-                continue
-            nx, ny, nz = normal[2 * row, 2 * column]
-            weight, alike = np.float32(0.0), 0
-            for r in range(max(row - 2, 0), min(row + 2, rows)):
-                for c in range(max(column - 2, 0), min(column + 2, columns)):
-                    if body[2 * r, 2 * c] != here:
-                        continue
-                    m = normal[2 * r, 2 * c]
-                    if nx * m[0] + ny * m[1] + nz * m[2] <= 0.9:
-                        continue
-                    weight += np.float32(1.0)
-                    alike += r >= row and c >= column
-                    for channel in range(channels):
-                        smooth[row, column, channel] += raw[r, c, channel]
-            for channel in range(channels):
-                smooth[row, column, channel] /= weight
-            is_plain[row, column] = alike == 4
-
-
 @kernel(
     "void", "i8", "i4*", "i4*", "f4*", "f4*", "i8", "i8*", "i8", "f4*", "u1*", "f4*",
     "i8*", "u1*", "f4*", "f4*", "f4*", "i8", "i8", "f4*", "f4*",
@@ -294,77 +207,21 @@ def albedo_at(
             albedo[i, channel] = min(max(value, np.float32(0.01)), np.float32(0.97))
 
 
-@kernel("void", "i8", "i8", "i8*", "f4*", "i8", "i8", "i8", "i4*", "f4*", "i4*", "f4*", "f4*", "u1*", "f4*")
-def light_at(
-    pixels: int, samples: int, pixel_: Any, offset_: Any, height: int, width: int, channels: int,
-    map_body_: Any, map_normal_: Any, body_: Any, normal_: Any, light_: Any, is_plain_: Any, received_: Any,
-) -> None:  # fmt: skip # pragma: no cover - compiled
-    """Light (pixels * samples, channels) at samples, from the cells around them that show the same surface.
-
-    offset: (samples, 2) px from the pixel's centre. Cells are weighted by nearness; where none of the nearest four
-    has the orientation, those of the same body around them count, and where there is none, nothing is shadowed.
-    """
-    total, rows, columns = pixels * samples, (height + 1) // 2, (width + 1) // 2
-    pixel, offset = carray(pixel_, (pixels,)), carray(offset_, (samples, 2))
-    map_body, map_normal = carray(map_body_, (height, width)), carray(map_normal_, (height, width, 3))
-    body, normal = carray(body_, (total,)), carray(normal_, (total, 3))
-    light, received = carray(light_, (rows, columns, channels)), carray(received_, (total, channels))
-    is_plain, one = carray(is_plain_, (rows, columns)), np.float32(1.0)
-    for i in range(total):
-        b = body[i]
-        if b < 0:
-            continue
-        place, sample = pixel[i // samples], i % samples
-        y, x = place // width, place % width
-        v, u = np.float32(0.5) * (y + offset[sample, 1]), np.float32(0.5) * (x + offset[sample, 0])
-        weight = np.float32(0.0)
-        for channel in range(channels):
-            received[i, channel] = 0.0
-        r, c = y // 2, x // 2
-        m = map_normal[2 * r, 2 * c]
-        cosine = normal[i, 0] * m[0] + normal[i, 1] * m[1] + normal[i, 2] * m[2]
-        if is_plain[r, c] and map_body[2 * r, 2 * c] == b and cosine > 0.9:
-            fu, fv = max(u - np.float32(c), np.float32(0.0)), max(v - np.float32(r), np.float32(0.0))
-            for channel in range(channels):
-                upper = light[r, c, channel] + fu * (light[r, c + 1, channel] - light[r, c, channel])
-                lower = light[r + 1, c, channel] + fu * (light[r + 1, c + 1, channel] - light[r + 1, c, channel])
-                received[i, channel] = upper + fv * (lower - upper)
-            continue
-        for wide in range(2):
-            if weight > 0.0:
-                break
-            least = np.float32(0.05) * wide
-            for r in range(max(y // 2 - wide, 0), min(y // 2 + 2 + wide, rows)):
-                for c in range(max(x // 2 - wide, 0), min(x // 2 + 2 + wide, columns)):
-                    near = max(one - abs(u - np.float32(c)), least) * max(one - abs(v - np.float32(r)), least)
-                    if near == 0.0 or map_body[2 * r, 2 * c] != b:
-                        continue
-                    if wide == 0:
-                        m = map_normal[2 * r, 2 * c]
-                        if normal[i, 0] * m[0] + normal[i, 1] * m[1] + normal[i, 2] * m[2] <= 0.9:
-                            continue
-                    weight += near
-                    for channel in range(channels):
-                        received[i, channel] += near * light[r, c, channel]
-        for channel in range(channels):
-            received[i, channel] = received[i, channel] / weight if weight > 0.0 else one
-
-
 @kernel(
     "void", "i8", "i8", "i8*", "i8", "f4*", "f4*", "i4*", "f4*", "f4*", "f4*", "f4*",
-    "i8", "f4*", "f4*", "i8", "f4*", "i8", "f4*", "f4*", "f4*",
+    "i8", "f4*", "f4*", "i8", "f4*", "f4*", "f4*", "f4*",
 )  # fmt: skip
 def shade_samples(
     pixels: int, samples: int, pixel_: Any, all_pixels: int, origin_: Any, direction_: Any,
     body_: Any, depth_: Any, normal_: Any, albedo_: Any, received_: Any,
-    lamps: int, lamp_: Any, ambient_: Any, bodies: int, material_: Any, steps: int, peak_: Any, background_: Any,
-    radiance_: Any,
+    lamps: int, lamp_: Any, ambient_: Any, bodies: int, material_: Any, background_: Any, work_: Any, radiance_: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
-    """Radiance of chosen pixels, the mean of `samples` rays each: Lambert, Blinn-Phong, Schlick's mirrored sky.
+    """Radiance of chosen pixels, the mean of `samples` (a power of two up to 64) rays each: Lambert, Blinn-Phong,
+    Schlick's mirrored sky.
 
     lamp: (lamps, 7) position, radius, colour. ambient: (2, 3) sky, ground. material: (bodies, 3) specular strength,
-    shininess, metalness. peak: (bodies, steps + 1) cos^shininess over shininess (1 - cos), 0 to 9.
-    background and radiance: (all_pixels, 3).
+    shininess, metalness. background and radiance: (all_pixels, 3). work: (26, 64), rows that 64 samples at a time
+    are laid out in: loops of fixed length over them are what the compiler turns into vector instructions.
     """
     total, channels = pixels * samples, lamps + 1
     pixel, origin = carray(pixel_, (pixels,)), carray(origin_, (3,))
@@ -372,75 +229,95 @@ def shade_samples(
     normal, albedo = carray(normal_, (total, 3)), carray(albedo_, (total, 3))
     received, lamp = carray(received_, (total, channels)), carray(lamp_, (lamps, 7))
     ambient, material = carray(ambient_, (2, 3)), carray(material_, (bodies, 3))
-    peak, resolution = carray(peak_, (bodies, steps + 1)), np.float32(steps / 9.0)
     background, radiance = carray(background_, (all_pixels, 3)), carray(radiance_, (all_pixels, 3))
+    w = carray(work_, (26, 64))
     one, half, zero = np.float32(1.0), np.float32(0.5), np.float32(0.0)
-    for index in range(pixels):
-        red = green = blue = np.float32(0.0)
-        for i in range(index * samples, (index + 1) * samples):
+    share = one / np.float32(samples)
+    for first in range(0, total, 64):
+        filled = min(64, total - first)
+        # Rows: 0-2 ray, then position; 3-5 normal; 6-8 to the camera; 9-11 material; 12-14 albedo; 15 depth, then
+        # light received; 16-18 diffuse light; 19-21 gloss; 22 whether anything is hit.
+        for j in range(filled):
+            i = first + j
             b = body[i]
             if b < 0:
-                red += background[pixel[index], 0]
-                green += background[pixel[index], 1]
-                blue += background[pixel[index], 2]
+                for row in range(26):
+                    w[row, j] = half
                 continue
-            dx, dy, dz = direction[i, 0], direction[i, 1], direction[i, 2]
-            nx, ny, nz = normal[i, 0], normal[i, 1], normal[i, 2]
-            px, py, pz = origin[0] + depth[i] * dx, origin[1] + depth[i] * dy, origin[2] + depth[i] * dz
+            for axis in range(3):
+                w[axis, j], w[3 + axis, j] = direction[i, axis], normal[i, axis]
+                w[9 + axis, j], w[12 + axis, j] = material[b, axis], albedo[i, axis]
+            w[15, j], w[22, j] = depth[i], received[i, lamps]
+        for j in range(64):
+            dx, dy, dz = w[0, j], w[1, j], w[2, j]
+            nx, ny, nz = w[3, j], w[4, j], w[5, j]
             factor = -one / np.sqrt(dx * dx + dy * dy + dz * dz)
             vx, vy, vz = dx * factor, dy * factor, dz * factor
-            specular, shininess, metal = material[b, 0], material[b, 1], material[b, 2]
+            w[6, j], w[7, j], w[8, j] = vx, vy, vz
+            away = w[15, j]
+            w[0, j], w[1, j], w[2, j] = origin[0] + away * dx, origin[1] + away * dy, origin[2] + away * dz
             # Surroundings: from above and below, and in the mirror direction, brighter at grazing angles.
-            lit = received[i, lamps]
-            upward, share = half + half * nz, np.float32(0.25) + np.float32(0.75) * lit
+            lit = w[22, j]
+            upward, part = half + half * nz, np.float32(0.25) + np.float32(0.75) * lit
             facing = nx * vx + ny * vy + nz * vz
             sharp = min(max(half + np.float32(1.5) * (facing * nz + facing * nz - vz), zero), one)
             grazing = one - min(max(facing, zero), one)
             grazing = grazing * grazing * grazing * grazing * grazing
-            gloss = specular * (np.float32(0.3) + np.float32(0.7) * grazing) * (np.float32(0.3) + np.float32(0.7) * lit)
-            lr, gr = (
-                share * (ambient[1, 0] + upward * (ambient[0, 0] - ambient[1, 0])),
-                gloss * (ambient[1, 0] + sharp * (ambient[0, 0] - ambient[1, 0])),
-            )
-            lg, gg = (
-                share * (ambient[1, 1] + upward * (ambient[0, 1] - ambient[1, 1])),
-                gloss * (ambient[1, 1] + sharp * (ambient[0, 1] - ambient[1, 1])),
-            )
-            lb, gb = (
-                share * (ambient[1, 2] + upward * (ambient[0, 2] - ambient[1, 2])),
-                gloss * (ambient[1, 2] + sharp * (ambient[0, 2] - ambient[1, 2])),
-            )
-            for k in range(lamps):
-                lit = received[i, k]
-                if lit == 0.0:
-                    continue
-                ox, oy, oz = lamp[k, 0] - px, lamp[k, 1] - py, lamp[k, 2] - pz
+            gloss = w[9, j] * (np.float32(0.3) + np.float32(0.7) * grazing) * (np.float32(0.3) + np.float32(0.7) * lit)
+            w[16, j] = part * (ambient[1, 0] + upward * (ambient[0, 0] - ambient[1, 0]))
+            w[17, j] = part * (ambient[1, 1] + upward * (ambient[0, 1] - ambient[1, 1]))
+            w[18, j] = part * (ambient[1, 2] + upward * (ambient[0, 2] - ambient[1, 2]))
+            w[19, j] = gloss * (ambient[1, 0] + sharp * (ambient[0, 0] - ambient[1, 0]))
+            w[20, j] = gloss * (ambient[1, 1] + sharp * (ambient[0, 1] - ambient[1, 1]))
+            w[21, j] = gloss * (ambient[1, 2] + sharp * (ambient[0, 2] - ambient[1, 2]))
+        for k in range(lamps):
+            for j in range(filled):
+                w[15, j] = received[first + j, k]
+            lx, ly, lz, red, green, blue = lamp[k, 0], lamp[k, 1], lamp[k, 2], lamp[k, 4], lamp[k, 5], lamp[k, 6]
+            for j in range(64):
+                nx, ny, nz = w[3, j], w[4, j], w[5, j]
+                ox, oy, oz = lx - w[0, j], ly - w[1, j], lz - w[2, j]
                 factor = one / np.sqrt(ox * ox + oy * oy + oz * oz)
                 ox, oy, oz = ox * factor, oy * factor, oz * factor
-                cosine = nx * ox + ny * oy + nz * oz
-                if cosine <= 0.0:
-                    continue
-                hx, hy, hz = ox + vx, oy + vy, oz + vz
-                half_cosine = (nx * hx + ny * hy + nz * hz) / max(
-                    np.sqrt(hx * hx + hy * hy + hz * hz), np.float32(1e-6)
-                )
-                gloss = zero
-                off = max(shininess * (one - half_cosine), zero) * resolution
-                if off < steps:  # beyond, the power is below exp(-9), because log(p) <= p - 1
-                    step = int(off)
-                    power = peak[b, step] + (off - step) * (peak[b, step + 1] - peak[b, step])
-                    gloss = specular * (np.float32(0.2) + np.float32(0.05) * shininess) * power * lit
+                cosine = max(nx * ox + ny * oy + nz * oz, zero)
+                hx, hy, hz = ox + w[6, j], oy + w[7, j], oz + w[8, j]
+                long = max(np.sqrt(hx * hx + hy * hy + hz * hz), np.float32(1e-6))
+                near = (nx * hx + ny * hy + nz * hz) / long
+                # near^shininess = exp(-y), y = 2 shininess atanh((1 - near) / (1 + near)), exp by four squarings.
+                z = (one - near) / (one + max(near, zero))
+                q = z * z
+                series = np.float32(1 / 7) + q * np.float32(1 / 9)
+                series = one + q * (np.float32(1 / 3) + q * (np.float32(1 / 5) + q * series))
+                y = np.float32(-0.125) * w[10, j] * z * series
+                power = np.float32(1 / 24) + y * np.float32(1 / 120)
+                power = one + y * (one + y * (half + y * (np.float32(1 / 6) + y * power)))
+                power = power * power
+                power = power * power
+                power = power * power
+                power = power * power
+                power = power if y > np.float32(-0.5625) else zero  # exp(-9)
+                lit = w[15, j] if cosine > zero else zero
+                gloss = w[9, j] * (np.float32(0.2) + np.float32(0.05) * w[10, j]) * power * lit
                 cosine = cosine * lit
-                lr, gr = lr + cosine * lamp[k, 4], gr + gloss * lamp[k, 4]
-                lg, gg = lg + cosine * lamp[k, 5], gg + gloss * lamp[k, 5]
-                lb, gb = lb + cosine * lamp[k, 6], gb + gloss * lamp[k, 6]
+                w[16, j] += cosine * red
+                w[17, j] += cosine * green
+                w[18, j] += cosine * blue
+                w[19, j] += gloss * red
+                w[20, j] += gloss * green
+                w[21, j] += gloss * blue
+        for j in range(64):
+            metal = w[11, j]
             dull = one - np.float32(0.7) * metal
-            red += albedo[i, 0] * lr * dull + gr * (one - metal + metal * albedo[i, 0])
-            green += albedo[i, 1] * lg * dull + gg * (one - metal + metal * albedo[i, 1])
-            blue += albedo[i, 2] * lb * dull + gb * (one - metal + metal * albedo[i, 2])
-        share = one / np.float32(samples)
-        place = pixel[index]
-        radiance[place, 0], radiance[place, 1], radiance[place, 2] = red * share, green * share, blue * share
+            for c in range(3):
+                color = w[12 + c, j]
+                w[16 + c, j] = share * (color * w[16 + c, j] * dull + w[19 + c, j] * (one - metal + metal * color))
+        for j in range(0, filled, samples):
+            place = pixel[(first + j) // samples]
+            for c in range(3):
+                value = zero
+                for s in range(j, j + samples):
+                    value += w[16 + c, s] if body[first + s] >= 0 else share * background[place, c]
+                radiance[place, c] = value
 
 
 if __name__ == "__main__":

@@ -117,7 +117,10 @@ def _world_xml(
         inward[axis] = -np.sign(distance)
         where = f'pos="{position[0]} {position[1]} {position[2]}" zaxis="{inward[0]} {inward[1]} {inward[2]}"'
         walls.append(f'<geom type="plane" size="9 9 1" {where} {CONTACT}/>')
-    option = f'<option timestep="{step_s}" gravity="0 0 {-gravity}" integrator="implicitfast" cone="pyramidal"/>'
+    option = (
+        f'<option timestep="{step_s}" gravity="0 0 {-gravity}" integrator="implicitfast" cone="pyramidal" '
+        'tolerance="1e-6" ccd_tolerance="1e-4"/>'  # in units and parts of the forces: far below what can be seen
+    )
     return (
         f"<mujoco>{option}<asset>{''.join(assets)}</asset>"
         f"<worldbody>{''.join(walls)}{''.join(bodies)}</worldbody></mujoco>"

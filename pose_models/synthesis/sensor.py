@@ -104,7 +104,8 @@ def expose(radiance: Float, look: Look, rng: np.random.Generator, noise: Float) 
     curve = tone_curve(rng.uniform(*ranges.gamma), rng.uniform(*ranges.contrast))
     picture = np.empty((height, width, 3), dtype=np.uint8)
     noise = np.ascontiguousarray(noise, dtype=np.float32)
-    develop(height, width, image, noise, gain, vignette, white, shot, read, curve, len(curve), BRIGHTEST, picture)
+    work = np.zeros((3, 64), dtype=np.float32)
+    develop(height, width, image, noise, gain, vignette, white, shot, read, curve, len(curve), BRIGHTEST, work, picture)
     return picture
 
 
