@@ -30,6 +30,21 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
 
 
+def training_options(arguments: argparse.ArgumentParser) -> None:
+    """Add the options that the training of a method and of a detector share."""
+    add = arguments.add_argument
+    add("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings, such as train.steps=1000")
+    add("--models", type=Path, required=True, help="folder of obj_XXXXXX.ply, mm: what is learnt")
+    add("--objects", type=int, nargs="*", help="object ids; all models of the folder without it")
+    add("--scenes", type=Path, nargs="+", required=True, help="BOP scene folders with masks")
+    add("--start", type=Path, help="checkpoint of an earlier training whose weights to start from")
+    add("--out", type=Path, required=True, help="checkpoint; logs go to train/ beside it")
+    add("--device", default="auto", help="auto, cpu or cuda")
+    shared = "processes that share each batch; each has a GPU, or a part of the cores"
+    add("--processes", type=int, default=1, help=shared)
+    add("--workers", type=int, default=1, help="data loading processes; no influence on the result")
+
+
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Run a program's `main` and exit: 0 when it succeeded, 2 on bad input, 3 when the disk is full."""
     parsed = arguments.parse_args()

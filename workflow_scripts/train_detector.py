@@ -29,18 +29,5 @@ def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     options = program.parser(__doc__)
-    options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings, such as train.steps=1000")
-    options.add_argument("--models", type=Path, required=True, help="folder of obj_XXXXXX.ply: what is detected")
-    options.add_argument("--objects", type=int, nargs="*", help="object ids; all models of the folder without it")
-    options.add_argument("--scenes", type=Path, nargs="+", required=True, help="BOP scene folders with masks")
-    options.add_argument("--start", type=Path, help="checkpoint of a detector of the same objects to start from")
-    options.add_argument("--out", type=Path, required=True, help="checkpoint; logs go to train/ beside it")
-    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    options.add_argument(
-        "--processes",
-        type=int,
-        default=1,
-        help="processes that share each batch; each has a GPU or a part of the cores",
-    )
-    options.add_argument("--workers", type=int, default=1, help="data loading processes; no influence on the result")
+    program.training_options(options)
     program.run(main, options)

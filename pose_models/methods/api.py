@@ -13,16 +13,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel
 
 from pose_models.datasets.catalogue import catalogue_entry
 from pose_models.datasets.estimates import Estimates
 from pose_models.files import InputError, read_json
 from pose_models.methods.registry import FAMILIES, family
+from pose_models.settings import validate
 from pose_models.training.checkpoints import family_of
+
+Section = TypeVar("Section", bound=BaseModel)
 
 LEAST_DEPTH_MM = 20.0  # an image whose farthest point is nearer than this is in metres
 
@@ -72,6 +76,33 @@ def to_result_file(estimates: Sequence[Estimate], scene_id: int = 0, im_id: int 
         t=T[:, :3, 3],
         time=np.full(len(found), seconds, dtype=np.float64),
     )
+
+
+class Loaded(Protocol):
+    """What a method's estimator of whole images has: the model, and the folder of its objects' meshes."""
+
+    model: Any
+    models: Path
+
+
+Whole = TypeVar("Whole", bound=Loaded)
+
+
+class OfModel(Generic[Whole]):
+    """Base of the classes behind `PoseEstimator`: they wrap the method's estimator of whole images."""
+
+    def __init__(self, estimator: Whole) -> None:
+        self.estimator = estimator
+
+    @property
+    def object_ids(self) -> list[int]:
+        """Objects that the model knows, ascending."""
+        return list(self.estimator.model.object_ids)
+
+    @property
+    def models(self) -> Path:
+        """Folder of the meshes."""
+        return self.estimator.models
 
 
 class PoseEstimator(Protocol):
@@ -230,12 +261,16 @@ def _find(what: str, option: str, given: str | Path | None, places: Sequence[Pat
     return found
 
 
-def inference_settings(checkpoint: Path, own: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
+def inference_settings(checkpoint: Path, own: Section, changes: Mapping[str, Any] | None) -> Section:
     """The `infer` section a checkpoint is used with: the run's, as infer.py left it in `settings.json` beside the
-    checkpoint, else the checkpoint's `own`; `changes` on top."""
+    checkpoint, else the checkpoint's `own`; `changes` on top.
+
+    Raises:
+        InputError: a key is not known or has the wrong type.
+    """
     file = checkpoint.parent / "settings.json"
-    base = read_json(file).get("infer", {}) if file.exists() else own
-    return {**base, **(changes or {})}
+    base = read_json(file).get("infer", {}) if file.exists() else own.model_dump(mode="json")
+    return validate(type(own), {**base, **(changes or {})}, "settings")
 
 
 def from_checkpoint(path: str | Path, **arguments: Any) -> PoseEstimator:

@@ -10,20 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose_models.files import InputError
-from pose_models.methods.api import Estimate, checked_view, find_models, inference_settings
-from pose_models.methods.cosypose.config import InferSettings
+from pose_models.methods.api import Estimate, OfModel, checked_view, find_models, inference_settings
 from pose_models.methods.cosypose.estimate import Estimator
 from pose_models.methods.cosypose.model import load_model
 from pose_models.methods.results import NO_POSE
-from pose_models.settings import validate
 from pose_models.training.devices import lease_device
 
 
-class CosyPose:
+class CosyPose(OfModel[Estimator]):
     """A trained CosyPose model; implements `pose_models.methods.api.PoseEstimator`."""
-
-    def __init__(self, estimator: Estimator) -> None:
-        self.estimator = estimator
 
     @classmethod
     def from_checkpoint(
@@ -33,19 +28,8 @@ class CosyPose:
         """Read a model; see `PoseEstimator.from_checkpoint`. Surface samples are not needed."""
         checkpoint = Path(path)
         model = load_model(checkpoint)
-        own = model.settings.infer.model_dump(mode="json")
-        infer = validate(InferSettings, inference_settings(checkpoint, own, settings), "settings")
+        infer = inference_settings(checkpoint, model.settings.infer, settings)
         return cls(Estimator(model, infer, find_models(checkpoint, models), lease_device(device)))
-
-    @property
-    def object_ids(self) -> list[int]:
-        """Objects that the model knows, ascending."""
-        return list(self.estimator.model.object_ids)
-
-    @property
-    def models(self) -> Path:
-        """Folder of the meshes."""
-        return self.estimator.models
 
     def estimate(
         self, image: ArrayLike, K: ArrayLike, boxes: ArrayLike, obj_ids: Sequence[int], depth: ArrayLike | None = None,

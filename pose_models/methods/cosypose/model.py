@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,12 +23,13 @@ from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.cosypose.pictures import comparison_picture
 from pose_models.settings import validate
 from pose_models.training import checkpoints
+from pose_models.training.module import LossModule
 from pose_models.training.optimizers import configured
 
 FAMILY = "cosypose"
 
 
-class CosyPoseModule(lightning.LightningModule):
+class CosyPoseModule(LossModule):
     """The networks of all stages, by name."""
 
     def __init__(self, settings: CosyPoseSettings, object_ids: Sequence[int]) -> None:
@@ -69,15 +69,6 @@ class CosyPoseModule(lightning.LightningModule):
         """Mean loss of each network, and their sum."""
         each = {f"{stage}_loss": self.loss(stage, batch).mean() for stage in self.settings.network.stages}
         return {"loss": torch.stack(list(each.values())).sum(), **each}
-
-    def training_step(self, batch: Mapping[str, Tensor], _: int) -> Tensor:
-        losses = self.losses(batch)
-        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
-        return losses["loss"]
-
-    def validation_step(self, batch: Mapping[str, Tensor], _: int) -> None:
-        losses = self.losses(batch)
-        self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["image"]))
 
     def validation_picture(self, batch: Mapping[str, Tensor]) -> NDArray[np.uint8]:
         """What the networks see and answer; see `pictures.comparison_picture`."""

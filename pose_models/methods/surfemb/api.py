@@ -10,23 +10,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pose_models.methods.api import Estimate, View, checked_view, find_folders, inference_settings
+from pose_models.methods.api import Estimate, OfModel, View, checked_view, find_folders, inference_settings
 from pose_models.methods.results import NO_POSE
-from pose_models.methods.surfemb.config import InferSettings
 from pose_models.methods.surfemb.infer import CropAnswer, Estimator
 from pose_models.methods.surfemb.model import load_model
-from pose_models.settings import validate
 from pose_models.training.devices import lease_device
 
 
-class SurfEmb:
+class SurfEmb(OfModel[Estimator]):
     """A trained SurfEmb model; implements `pose_models.methods.api.PoseEstimator`.
 
     The first estimate of an object also computes its keys and loads its mesh; `prepare` does it ahead.
     """
-
-    def __init__(self, estimator: Estimator) -> None:
-        self.estimator = estimator
 
     @classmethod
     def from_checkpoint(
@@ -36,20 +31,9 @@ class SurfEmb:
         """Read a model; see `PoseEstimator.from_checkpoint`. Released checkpoints: import_released.py first."""
         checkpoint = Path(path)
         model = load_model(checkpoint)
-        own = model.settings.infer.model_dump(mode="json")
-        infer = validate(InferSettings, inference_settings(checkpoint, own, settings), "settings")
+        infer = inference_settings(checkpoint, model.settings.infer, settings)
         meshes, samples = find_folders(checkpoint, models, surface)
         return cls(Estimator(model, infer, meshes, samples, lease_device(device)))
-
-    @property
-    def object_ids(self) -> list[int]:
-        """Objects that the model knows, ascending."""
-        return list(self.estimator.model.object_ids)
-
-    @property
-    def models(self) -> Path:
-        """Folder of the meshes."""
-        return self.estimator.models
 
     def prepare(self, obj_ids: Sequence[int] | None = None) -> None:
         """Load meshes and compute keys of some objects, or of all, so that no estimate has to wait for them."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,13 +24,14 @@ from pose_models.methods.surfemb.network import QueryNetwork
 from pose_models.methods.surfemb.pictures import key_colors, query_colors, strip
 from pose_models.settings import validate
 from pose_models.training import checkpoints
+from pose_models.training.module import LossModule
 from pose_models.training.optimizers import configured
 
 FAMILY = "surfemb"
 PICTURED = 2  # validation samples in a picture
 
 
-class SurfEmbModule(lightning.LightningModule):
+class SurfEmbModule(LossModule):
     """Query network of all objects and one key network per object."""
 
     def __init__(
@@ -82,15 +82,6 @@ class SurfEmbModule(lightning.LightningModule):
             nce = correspondence_loss(sampled, keys[:, :positives], keys[:, positives:])
             mask = mask_loss(logits, batch["mask"])
         return {"loss": nce + mask, "nce_loss": nce, "mask_loss": mask}
-
-    def training_step(self, batch: Mapping[str, Tensor], _: int) -> Tensor:
-        losses = self.losses(batch)
-        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
-        return losses["loss"]
-
-    def validation_step(self, batch: Mapping[str, Tensor], _: int) -> None:
-        losses = self.losses(batch)
-        self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["image"]))
 
     @torch.no_grad()
     def validation_picture(self, batch: Mapping[str, Tensor]) -> NDArray[np.uint8]:
