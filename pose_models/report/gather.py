@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pose_models.datasets.estimates import Estimates, read_estimates
 from pose_models.files import InputError, read_json
+from pose_models.methods.passes import FILE, PassPoses, read_passes
 
 Curve = list[tuple[float, float]]
 
@@ -25,7 +26,8 @@ class RunResults:
     """Everything one run left behind; None or empty where it did not.
 
     scores: by protocol, the content of `scores*.json`. metrics: by column of `train/metrics.csv`, (step, value).
-    settings: resolved settings. inspection: arrays of `inspect.npz`. missing: what is not there, one clause each.
+    settings: resolved settings. inspection: arrays of `inspect.npz`. passes: what `poses.npz` holds. missing: what is
+    not there, one clause each.
     """
 
     name: str
@@ -34,6 +36,7 @@ class RunResults:
     metrics: dict[str, Curve]
     settings: dict[str, Any] | None
     inspection: dict[str, NDArray[Any]] | None
+    passes: PassPoses | None
     estimates: Estimates | None
     missing: tuple[str, ...]
 
@@ -77,10 +80,15 @@ def read_run(folder: Path) -> RunResults:
     else:
         missing.append("no estimates.csv (run infer.py)")
     inspection = read_inspection(folder / "inspect.npz")
-    if inspection is None:
-        missing.append("no inspect.npz: no crops to look at")
+    passes = None
+    try:
+        passes = read_passes(folder / FILE) if (folder / FILE).exists() else None
+    except InputError as error:  # results of an earlier version are worth a report
+        missing.append(str(error))
+    if inspection is None and passes is None:
+        missing.append(f"no inspect.npz and no {FILE}: no crops and no passes to look at")
     settings = read_json(settings_file) if settings_file else None
-    return RunResults(folder.name, folder, scores, metrics, settings, inspection, estimates, tuple(missing))
+    return RunResults(folder.name, folder, scores, metrics, settings, inspection, passes, estimates, tuple(missing))
 
 
 def read_comparisons(results: Path, runs: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -28,6 +28,7 @@ from pose_models.report.gather import (
     read_comparisons,
     read_run,
 )
+from pose_models.report.passes import judge_passes, pass_view, spread_rows
 from pose_models.report.views import FAIR, GOOD, Viewer, crop_rows, image_view, photo_rows, spread_images
 from pose_models.settings import flatten
 
@@ -76,6 +77,7 @@ def render(inputs: ReportInputs) -> str:
         "good": GOOD,
         "fair": FAIR,
         **_pictures(viewer, inputs, runs),
+        "passes": _passes(viewer, inputs, runs, colors),
     }
     context["missing"] = _missing(inputs, runs, context)
     return environment().get_template("report.html.j2").render(context)
@@ -189,6 +191,18 @@ def _pictures(viewer: Viewer, inputs: ReportInputs, runs: list[RunResults]) -> d
         ],
         "photos": [{"run": run.name, "rows": photo_rows(viewer, run)} for run in runs] if is_photos else [],
     }
+
+
+def _passes(
+    viewer: Viewer, inputs: ReportInputs, runs: list[RunResults], colors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    return [
+        pass_view(
+            viewer, judge_passes(viewer, run.passes), run.name, colors[run.name], spread_rows(run.passes, inputs.crops)
+        )
+        for run in runs
+        if run.passes is not None and len(run.passes)
+    ]
 
 
 def _comparisons(

@@ -7,27 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from pose_models.meshes.mesh import Mesh
 from pose_models.report.scene_page import MOST_FACES, _coarse
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for argument in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run",
-                     "disable-component-update", "disable-sync", "window-size=1300,1000"):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
 
 
 def picture(browser):

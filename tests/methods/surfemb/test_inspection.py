@@ -135,21 +135,6 @@ def test_the_contact_sheet_has_a_row_per_instance(items):
     np.testing.assert_array_equal(two[: len(one)], one)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for argument in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run",
-                     "disable-component-update", "disable-sync", "window-size=1500,1200"):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
-
-
 def _hover(browser, tile, item, x, y):
     """Put the mouse onto a crop pixel of a tile."""
     from selenium.webdriver import ActionChains
