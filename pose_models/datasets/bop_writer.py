@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import struct
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pose_models.datasets.bop import BopDataset
 from pose_models.datasets.image_files import write_png
-from pose_models.files import write_json
+from pose_models.files import InputError, write_json
 
 MIN_VISIBLE_FRACTION = 0.1  # an instance that shows less is no target
 
@@ -149,15 +150,30 @@ def _adler_of_zeros(start: int, count: int) -> int:
     return ((high + count * low) % 65521 << 16) | low
 
 
-def localisation_targets(dataset: BopDataset, split: str) -> list[dict[str, int]]:
-    """Content of test_targets_bop19.json: per image and object how many instances show at least a tenth."""
-    targets = []
+def localisation_targets(
+    dataset: BopDataset, split: str, images: Collection[tuple[int, int]] | None = None
+) -> list[dict[str, int]]:
+    """Content of test_targets_bop19.json: per image and object how many instances show at least a tenth.
+
+    Args:
+        images: (scene id, image id) that are looked at; None for all of the split.
+
+    Raises:
+        InputError: the split lacks one of the images.
+    """
+    targets, left = [], set(images or ())
     for scene_id in dataset.scene_ids(split):
         scene = dataset.scene(split, scene_id)
         for im_id in scene.image_ids:
+            if images is not None and (scene_id, im_id) not in left:
+                continue
+            left.discard((scene_id, im_id))
             pairs = zip(scene.ground_truth[im_id], scene.ground_truth_info[im_id], strict=True)
             visible = [gt.obj_id for gt, info in pairs if info.visib_fract >= MIN_VISIBLE_FRACTION]
             for obj_id in sorted(set(visible)):
                 entry = {"scene_id": scene_id, "im_id": im_id, "obj_id": obj_id, "inst_count": visible.count(obj_id)}
                 targets.append(entry)
+    if left:
+        scene_id, im_id = min(left)
+        raise InputError(f"{dataset.root / split}: has no image {im_id} in scene {scene_id}; fetch all test images")
     return targets

@@ -62,8 +62,8 @@ def ycbv(world: World, files: Sequence[ResultFile], run: Run) -> list[dict[str, 
 
 
 def siso(world: World, files: Sequence[ResultFile], run: Run) -> list[dict[str, Any]]:
-    """`tless-siso`: every visible object of every test image, one instance each."""
-    return _tless(world.of_all_images(), files, run, SISO)
+    """`tless-siso`: every visible object of the targets' images, one instance each."""
+    return _tless(world.of_all_objects(), files, run, SISO)
 
 
 def vivo(world: World, files: Sequence[ResultFile], run: Run) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,11 +163,11 @@ class World:
             counts[target.obj_id] = counts.get(target.obj_id, 0) + target.inst_count
         return dict(sorted(targets.items()))
 
-    def of_all_images(self) -> World:
-        """The same world with every visible object of every annotated image as a target."""
+    def of_all_objects(self) -> World:
+        """The same world with every visible object of the targets' images as a target."""
         other = copy.copy(self)
         other.targets = {}
-        for target in self._visible_objects():
+        for target in self._visible_objects(list(self.targets)):
             other.targets.setdefault((target.scene_id, target.im_id), {})[target.obj_id] = target.inst_count
         return other
 
@@ -179,11 +180,11 @@ class World:
     def _listed_targets(self) -> list[Target]:
         if self.target_file:
             return self.dataset.targets(self.target_file)
-        return self._visible_objects()
+        return self._visible_objects(self.all_images)
 
-    def _visible_objects(self) -> list[Target]:
+    def _visible_objects(self, images: Sequence[ImageKey]) -> list[Target]:
         derived = []
-        for key in self.all_images:
+        for key in images:
             truth = self.truth(key)
             for obj_id in np.unique(truth.obj_id):
                 count = int(((truth.obj_id == obj_id) & (truth.visib_fract >= MIN_VISIBLE)).sum())
