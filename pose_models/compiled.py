@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import hashlib
 import importlib
 import platform
@@ -91,8 +92,6 @@ class Kernel:
         return prototype(compiled.address)
 
     def _path(self) -> Path:
-        import llvmlite.binding as llvm
-
         code = self.function.__code__
         key = [
             code.co_code,
@@ -100,10 +99,8 @@ class Kernel:
             code.co_names,
             self.result,
             self.arguments,
-            sys.version,
-            platform.machine(),
+            *_surroundings(),
         ]
-        key += [version("numba"), version("llvmlite"), llvm.get_host_cpu_name(), sorted(_cpu_features(llvm))]
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         source = Path(code.co_filename)
         return source.parent / "__pycache__" / f"{source.stem}.{self.function.__name__}.{digest}.kernel"
@@ -147,6 +144,15 @@ def compile_all() -> list[str]:
 def contiguous(array: NDArray[Any]) -> NDArray[np.float64]:
     """The array as a kernel takes it: float64, C order."""
     return np.ascontiguousarray(array, dtype=np.float64)
+
+
+@functools.cache
+def _surroundings() -> list[Any]:
+    """All but the kernel itself that machine code depends on."""
+    import llvmlite.binding as llvm
+
+    versions = [sys.version, platform.machine(), version("numba"), version("llvmlite")]
+    return [*versions, llvm.get_host_cpu_name(), sorted(_cpu_features(llvm))]
 
 
 def _cpu_features(llvm: Any) -> list[str]:

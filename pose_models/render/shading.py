@@ -190,7 +190,7 @@ def _shade(
     materials = appearance.materials
     material = np.column_stack([materials.specular, materials.shininess, materials.metalness]).astype(np.float32)
     background = np.ascontiguousarray(appearance.background, dtype=np.float32)
-    work = np.full((26, 64), 0.5, dtype=np.float32)
+    work = np.full((23, 64), 0.5, dtype=np.float32)
     kernels.shade_samples(
         count, samples, pixels, height * width, origin, directions, answer.body, answer.depth, normal, albedo,
         received, len(lamps), lamps, ambient, len(material), material, background, work, radiance,

@@ -191,8 +191,8 @@ def albedo_at(
             y = (w0 * local[f, 0, q] + w1 * local[f, 1, q] + w2 * local[f, 2, q]) * scale[b] + shift[b, s, 1]
             left, top = np.floor(x), np.floor(y)
             x, y = x - left, y - top
-            j, k = int(left) % size, int(top) % size
-            jj, kk = (j + 1) % size, (k + 1) % size
+            j, k = np.int32(left) % np.int32(size), np.int32(top) % np.int32(size)  # half the time of 64 bits
+            jj, kk = (j + 1 if j + 1 < size else 0), (k + 1 if k + 1 < size else 0)
             for channel in range(3):
                 upper = texel[t, k, j, channel] + x * (texel[t, k, jj, channel] - texel[t, k, j, channel])
                 lower = texel[t, kk, j, channel] + x * (texel[t, kk, jj, channel] - texel[t, kk, j, channel])
@@ -220,7 +220,7 @@ def shade_samples(
     Schlick's mirrored sky.
 
     lamp: (lamps, 7) position, radius, colour. ambient: (2, 3) sky, ground. material: (bodies, 3) specular strength,
-    shininess, metalness. background and radiance: (all_pixels, 3). work: (26, 64), rows that 64 samples at a time
+    shininess, metalness. background and radiance: (all_pixels, 3). work: (23, 64), rows that 64 samples at a time
     are laid out in: loops of fixed length over them are what the compiler turns into vector instructions.
     """
     total, channels = pixels * samples, lamps + 1
@@ -230,24 +230,21 @@ def shade_samples(
     received, lamp = carray(received_, (total, channels)), carray(lamp_, (lamps, 7))
     ambient, material = carray(ambient_, (2, 3)), carray(material_, (bodies, 3))
     background, radiance = carray(background_, (all_pixels, 3)), carray(radiance_, (all_pixels, 3))
-    w = carray(work_, (26, 64))
+    w = carray(work_, (23, 64))
     one, half, zero = np.float32(1.0), np.float32(0.5), np.float32(0.0)
     share = one / np.float32(samples)
     for first in range(0, total, 64):
         filled = min(64, total - first)
         # Rows: 0-2 ray, then position; 3-5 normal; 6-8 to the camera; 9-11 material; 12-14 albedo; 15 depth, then
-        # light received; 16-18 diffuse light; 19-21 gloss; 22 whether anything is hit.
-        for j in range(filled):
+        # light received; 16-18 diffuse light; 19-21 gloss; 22 light of the surroundings.
+        for j in range(filled):  # misses are worked on too, whatever they hold, and left away in the end
             i = first + j
-            b = body[i]
-            if b < 0:
-                for row in range(26):
-                    w[row, j] = half
-                continue
             for axis in range(3):
-                w[axis, j], w[3 + axis, j] = direction[i, axis], normal[i, axis]
-                w[9 + axis, j], w[12 + axis, j] = material[b, axis], albedo[i, axis]
+                w[axis, j], w[3 + axis, j], w[12 + axis, j] = direction[i, axis], normal[i, axis], albedo[i, axis]
             w[15, j], w[22, j] = depth[i], received[i, lamps]
+        for j in range(filled):
+            b = max(body[first + j], 0)
+            w[9, j], w[10, j], w[11, j] = material[b, 0], material[b, 1], material[b, 2]
         for j in range(64):
             dx, dy, dz = w[0, j], w[1, j], w[2, j]
             nx, ny, nz = w[3, j], w[4, j], w[5, j]

@@ -19,7 +19,6 @@ from pose_models.datasets.bop_writer import SceneWriter
 from pose_models.files import read_json
 from pose_models.geometry.transforms import invert
 from pose_models.meshes.shapes import box
-from pose_models.render.raycast import RayCaster
 from pose_models.render.scene import SceneCaster, Shape, camera_rays
 from pose_models.render.shading import Camera
 from pose_models.synthesis.arrangement import Arrangement
@@ -53,7 +52,7 @@ def write_shard(folder: Path, raw: Path, plan: Plan, sensor: Sensor, depth_scale
     """Annotate what Blender has left in `raw`; write it as a new BOP scene folder (wrap it in `files.atomic_path`)."""
     writer = SceneWriter(folder)
     shapes = {key: Shape(mesh) for key, mesh in plan.meshes.items()}
-    casters = {int(key): RayCaster(mesh) for key, mesh in plan.meshes.items() if not key.startswith("foreign")}
+    meshes = {int(key): mesh for key, mesh in plan.meshes.items() if not key.startswith("foreign")}
     half = plan.content["room_half_mm"]
     room = Shape(box([2 * half] * 3, [0, 0, half]))
     ious: list[float] = []
@@ -74,7 +73,7 @@ def write_shard(folder: Path, raw: Path, plan: Plan, sensor: Sensor, depth_scale
             body, cast_depth = _cast(caster, camera)
             depth = np.load(raw / f"depth_{im_id}.npy")
             seen = read_image(raw / f"instance_{im_id}.png", cv2.IMREAD_UNCHANGED)
-            records = annotate(arrangement, camera, body, depth, casters)
+            records = annotate(arrangement, camera, body, depth, meshes)
             expected = np.array(numbers)[body]
             ious += _ious(expected, seen, [record.mask_visible for record in records if _is_whole(record.info)])
             errors.append(float(np.median(np.abs(depth - cast_depth)[(expected == seen) & (depth > 0)])))

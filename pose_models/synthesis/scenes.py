@@ -7,6 +7,7 @@ made again alone, in any process, and the number of images changes none of them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from pose_models.geometry.transforms import from_rotation_translation, random_ro
 from pose_models.meshes.bounds import diameter
 from pose_models.meshes.mesh import Mesh, load_mesh
 from pose_models.render.rasterize import Window, rasterize
-from pose_models.render.raycast import RayCaster
 from pose_models.render.scene import Body, Float, SceneCaster, Shape
 from pose_models.render.shading import Camera, render
 from pose_models.render.visibility import DepthPatch, box_of_mask
@@ -116,9 +116,15 @@ class SceneMaker:
         self._start = [recipe.seed, LOOK_NUMBERS[settings.look], recipe.scene_number]
         self.models = load_models(recipe.models, recipe.collision)
         self._K_sensor = sensor_intrinsics(recipe.camera)
-        self._bank = ImageBank(settings.look, self._rng(0), recipe.textures, recipe.backgrounds)
-        self._casters = {obj_id: RayCaster(model.mesh) for obj_id, model in self.models.items()}
+        self._meshes = {obj_id: model.mesh for obj_id, model in self.models.items()}
         self._bin: tuple[int, Arrangement, SceneCaster] | None = None
+        if recipe.textures or recipe.backgrounds:
+            self._bank  # noqa: B018 - wrong files are named at once
+
+    @functools.cached_property
+    def _bank(self) -> ImageBank:
+        """Made when it is first needed: a process that only checks its input does not wait for it."""
+        return ImageBank(self.recipe.settings.look, self._rng(0), self.recipe.textures, self.recipe.backgrounds)
 
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([*self._start, *stream])
@@ -155,7 +161,7 @@ class SceneMaker:
             measure_depth(picture.depth, settings.depth_noise_mm, settings.depth_scale, depth_noise),
             K,
             settings.depth_scale,
-            annotate(arrangement, camera, picture.body, picture.depth, self._casters),
+            annotate(arrangement, camera, picture.body, picture.depth, self._meshes),
             None if settings.layout == "floating" else T_cam_world,
             jpeg_quality(settings.look, rng),
         )
@@ -192,7 +198,7 @@ def annotate(
     camera: Camera,
     body: NDArray[np.int32],
     depth: Float,
-    casters: Mapping[int, RayCaster],
+    meshes: Mapping[int, Mesh],
 ) -> list[InstanceRecord]:
     """Poses, masks and visibility of the parts that reach into the picture.
 
@@ -205,7 +211,7 @@ def annotate(
             continue
         T_cam_obj = camera.T_cam_world @ arrangement.bodies[index].T_world_obj
         window = Window.large_canvas(camera.width, camera.height)
-        patch = rasterize(casters[obj_id].mesh, camera.K, T_cam_obj[:3, :3], T_cam_obj[:3, 3], window, 0.0)
+        patch = rasterize(meshes[obj_id], camera.K, T_cam_obj[:3, :3], T_cam_obj[:3, 3], window, 0.0)
         record = _record(obj_id, T_cam_obj, patch, index, body, depth)
         if record is not None:
             records.append(record)
