@@ -12,10 +12,13 @@ from pose_models.settings import resolve
 def main(arguments: argparse.Namespace) -> None:
     """Read the folder, solve, write results/subscene=K/ and a page."""
     from pose_models.multiview.scenario import read_scenario, solve, write_scene
-    from pose_models.report.scene_page import scene_page
+    from pose_models.report.scene_page import scene_meshes, scene_page
+    from pose_models.report.turntable import write_turntable
 
     settings = resolve(MultiviewSettings, ["adjust.iterations=10", *arguments.set])
     scenario = read_scenario(arguments.folder, settings)
+    if arguments.turntable < 0:
+        raise InputError(f"--turntable {arguments.turntable}: a turn takes more than 0 seconds")
     if len(scenario.views) < 2:
         raise InputError(f"{arguments.folder / 'scene_camera.json'}: has one view; matching needs two or more")
     scenes = solve(scenario, settings)
@@ -28,6 +31,9 @@ def main(arguments: argparse.Namespace) -> None:
             f"scene {number}: {len(kept.obj_id)} objects in views {', '.join(map(str, scene.view_id))}; "
             f"mean squared residual {loss[0]:.2f} px^2 before adjustment, {loss[-1]:.2f} after"
         )
+        if arguments.turntable:
+            picture = out / f"subscene={number}" / "turntable.gif"
+            write_turntable(picture, kept, scene_meshes(scenario), arguments.turntable)
     if not scenes:
         print("no two views agree on enough objects: nothing is reconstructed (match.min_inliers, match.threshold_mm)")
     write_text(out / "scene.html", scene_page(scenario, scenes, settings.nms_mm))
@@ -43,6 +49,13 @@ if __name__ == "__main__":
         default=[],
         metavar="KEY=VALUE",
         help="settings, such as match.min_score=0.3 known_cameras=1",
+    )
+    parser.add_argument(
+        "--turntable",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="write subscene=K/turntable.gif as well, a turn about the scene of so many seconds; the reference's: 10",
     )
     parser.add_argument("--out", type=Path, help="folder of the results; FOLDER/results without it")
     program.run(main, parser)

@@ -4,6 +4,7 @@ FOLDER/models/             models_info.json and meshes, BOP layout, mm
 FOLDER/candidates.csv      BOP result file of one scene; im_id tells the view
 FOLDER/scene_camera.json   by view: cam_K, and cam_R_w2c, cam_t_w2c where camera poses are known
 FOLDER/rgb/000001.png      images, to draw on; not needed
+FOLDER/detections.json     BOP COCO boxes, FOLDER/scene_gt.json ground truth: to draw; not needed
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 
 from pose_models.datasets.bop import read_models_info
 from pose_models.datasets.estimates import Estimates, read_estimates, write_estimates
+from pose_models.datasets.index import INSTANCES, load_table
+from pose_models.datasets.records import Instance
+from pose_models.datasets.scene import instance
+from pose_models.detections.coco import Detections, read_detections
 from pose_models.files import InputError, atomic_path, read_json, write_json
 from pose_models.geometry.transforms import from_rotation_translation, invert
 from pose_models.multiview.config import MultiviewSettings
@@ -30,13 +35,15 @@ MM_PER_M = 1000.0
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """What a folder holds: candidates, K and, where it is known, T_world_cam (mm) by view id."""
+    """What a folder holds: candidates, K and, where they are known, T_world_cam (mm) and ground truth by view id."""
 
     folder: Path
     scene_id: int
     candidates: Candidates
     K: dict[int, Array]
     T_world_cam: dict[int, Array]
+    truth: dict[int, list[Instance]]
+    detections: Detections | None
 
     @property
     def views(self) -> list[int]:
@@ -70,7 +77,18 @@ def read_scenario(folder: Path, settings: MultiviewSettings) -> Scenario:
         first = min(set(cameras) - set(known))
         raise InputError(f"{folder / 'scene_camera.json'}: view {first} has no cam_R_w2c; set known_cameras=false")
     candidates = candidates_of(estimates, scenes[0], list(cameras))
-    return Scenario(folder, scenes[0], candidates, {view: K for view, (K, _) in cameras.items()}, known)
+    return Scenario(
+        folder, scenes[0], candidates, {view: K for view, (K, _) in cameras.items()}, known, *_to_draw(folder)
+    )
+
+
+def _to_draw(folder: Path) -> tuple[dict[int, list[Instance]], Detections | None]:
+    truth, boxes = folder / "scene_gt.json", folder / "detections.json"
+    instances: dict[int, list[Instance]] = {}
+    if truth.exists():
+        table = load_table(INSTANCES, truth)
+        instances = {i: [instance(table, n, row) for n, row in enumerate(table.rows(i))] for i in table.positions}
+    return instances, read_detections(boxes) if boxes.exists() else None
 
 
 def _camera(path: Path, key: str, entry: Any) -> tuple[Array, Array | None]:

@@ -20,9 +20,34 @@ def picture(browser):
     return cv2.imdecode(np.frombuffer(base64.b64decode(content.partition(",")[2]), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def test_the_scene_turns_and_comes_nearer(browser, scenario):
+def objects(image):
+    """Where objects are drawn: they are coloured, cameras and their names are not."""
+    return (np.ptp(image[..., :3].astype(int), axis=2) > 25).astype(np.uint8)
+
+
+def assert_zooms_about_the_mouse(browser, canvas, before):
+    """What is under the mouse stays there; a double click puts everything back."""
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    height, width = before.shape[:2]
+    scale = width / canvas.size["width"]
+    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(canvas, 180, -70), 0, -300).perform()
+    mouse = np.array([width / 2 + scale * 180, height / 2 - scale * 70])
+    factor = np.exp(300 / 800)
+    overlaps = []
+    for center in (mouse, np.array([width, height]) / 2):
+        warp = np.c_[factor * np.eye(2), (1 - factor) * center]
+        expected = cv2.warpAffine(objects(before), warp, (width, height)) > 0
+        drawn = objects(picture(browser)) > 0
+        overlaps.append((expected & drawn).sum() / (expected | drawn).sum())
+    assert overlaps[0] > 0.9
+    assert overlaps[1] < 0.6
+    ActionChains(browser).double_click(canvas).perform()
+
+
+def test_the_scene_turns_and_comes_nearer(browser, scenario):
+    from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
 
     program = ROOT / "workflow_scripts" / "reconstruct_scene.py"
@@ -38,8 +63,12 @@ def test_the_scene_turns_and_comes_nearer(browser, scenario):
     assert ((turned != before).any(axis=-1)).mean() > 0.005
     ActionChains(browser).move_by_offset(60, 0).perform()
     np.testing.assert_array_equal(picture(browser), turned)  # the button is up
-    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(canvas), 0, -300).perform()
-    assert (picture(browser) != turned).any()
+    assert_zooms_about_the_mouse(browser, canvas, turned)
+    np.testing.assert_array_equal(picture(browser), before)
+    figure = browser.find_element(By.CSS_SELECTOR, ".views figure")
+    small = figure.size["width"]
+    figure.click()
+    assert figure.size["width"] > 2 * small
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     assert browser.get_log("browser") == []
 

@@ -40,7 +40,8 @@ def test_a_scenario_becomes_a_scene_whose_labels_and_poses_belong_together(scena
             both[:, :3, :3], both[:, :3, 3] = seen.R[rows], seen.t[rows]
             assert boxes()[obj_id].distance(np.repeat(T[None], len(rows), axis=0), both)[0].min() < 1e-3
     page = (scenario / "results" / "scene.html").read_text()
-    assert page.count("<img") == 8
+    assert page.count("<img") == 3 * 4  # image, candidates, reconstruction
+    assert "ground truth" not in page
     assert "http" not in page.split("<script>")[1]
 
 

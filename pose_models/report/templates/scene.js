@@ -14,14 +14,15 @@ function bounds(scene) {
 
 function show(canvas) {
   const scene = SCENES[+canvas.dataset.scene], { center, radius } = bounds(scene), context = canvas.getContext("2d");
-  const state = { yaw: 0.5, pitch: 0.35, zoom: 1 };
+  const start = { yaw: 0.5, pitch: 0.35, zoom: 0.95, x: canvas.width / 2, y: canvas.height / 2 };
+  const state = { ...start };
   const place = ([x, y, z]) => {
     // The world of unknown cameras is a camera's frame: y is down, z into the scene.
     const [a, b, c] = [x - center[0], y - center[1], z - center[2]];
     const [cy, sy, cp, sp] = [Math.cos(state.yaw), Math.sin(state.yaw), Math.cos(state.pitch), Math.sin(state.pitch)];
     const u = cy * a + sy * c, w = -sy * a + cy * c, v = cp * b + sp * w, depth = -sp * b + cp * w;
     const size = (0.5 * canvas.height * state.zoom * 2.2) / radius / (2.2 + depth / radius);
-    return [canvas.width / 2 + u * size, canvas.height / 2 + v * size, depth];
+    return [state.x + u * size, state.y + v * size, depth];
   };
   function draw() {
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -63,8 +64,19 @@ function show(canvas) {
     last = [e.clientX, e.clientY];
     draw();
   });
-  canvas.addEventListener("wheel", (e) => { e.preventDefault(); state.zoom *= Math.exp(-e.deltaY / 800); draw(); }, { passive: false });
+  canvas.addEventListener("wheel", (e) => {
+    e.preventDefault();
+    // What is under the mouse stays there.
+    const shown = canvas.getBoundingClientRect(), factor = Math.exp(-e.deltaY / 800);
+    const mouse = [(e.clientX - shown.left) / shown.width * canvas.width, (e.clientY - shown.top) / shown.height * canvas.height];
+    state.x = mouse[0] + (state.x - mouse[0]) * factor;
+    state.y = mouse[1] + (state.y - mouse[1]) * factor;
+    state.zoom *= factor;
+    draw();
+  }, { passive: false });
+  canvas.addEventListener("dblclick", () => { Object.assign(state, start); draw(); });
   draw();
 }
 
 document.querySelectorAll("canvas.scene").forEach(show);
+document.querySelectorAll(".views figure").forEach((figure) => figure.addEventListener("click", () => figure.classList.toggle("large")));
