@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.geometry.transforms import from_rotation_translation, random_rotation
+from pose_models.meshes.bounds import diameter
 from pose_models.meshes.mesh import Mesh
 from pose_models.meshes.shapes import box, cylinder, ellipsoid, merged
 from pose_models.render.scene import Body, Shape
@@ -22,13 +24,17 @@ WALL_MM = 6.0
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """An object model as scenes need it: mesh, its shape for rendering, convex pieces for physics, diameter mm."""
+    """An object model as scenes need it: mesh, its shape for rendering, convex pieces for physics."""
 
     obj_id: int
     mesh: Mesh
     shape: Shape
     pieces: list[Mesh]
-    diameter_mm: float
+
+    @functools.cached_property
+    def diameter_mm(self) -> float:
+        """Largest distance between two vertices."""
+        return diameter(self.mesh.vertices)
 
 
 @dataclasses.dataclass

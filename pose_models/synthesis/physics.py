@@ -88,9 +88,11 @@ def _start_poses(pieces: Sequence[Sequence[Mesh]], bin_size_mm: tuple[float, flo
 
 def _quaternion(R: Array) -> Array:
     """Unit quaternion (w, x, y, z) of a rotation (3, 3)."""
-    from scipy.spatial.transform import Rotation
+    import mujoco
 
-    return np.asarray(Rotation.from_matrix(R).as_quat())[[3, 0, 1, 2]]
+    quaternion = np.empty(4)
+    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(R).reshape(9))
+    return quaternion
 
 
 def _world_xml(

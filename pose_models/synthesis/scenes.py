@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pose_models.datasets.bop_writer import ImageEntry, InstanceRecord, write_image
 from pose_models.files import InputError, read_json
 from pose_models.geometry.transforms import from_rotation_translation, random_rotation
-from pose_models.meshes.bounds import diameter
 from pose_models.meshes.mesh import Mesh, load_mesh
 from pose_models.render.rasterize import Window, rasterize
 from pose_models.render.scene import Body, Float, SceneCaster, Shape
@@ -74,7 +73,7 @@ def load_models(folder: str | Path, collision_folder: str | Path | None = None) 
         obj_id = int(path.stem.removeprefix("obj_"))
         pieces_path = Path(collision_folder) / path.name if collision_folder else None
         pieces = split_components(load_mesh(pieces_path)) if pieces_path and pieces_path.exists() else [mesh]
-        models[obj_id] = Model(obj_id, mesh, Shape(mesh), pieces, diameter(mesh.vertices))
+        models[obj_id] = Model(obj_id, mesh, Shape(mesh), pieces)
     if not models:
         raise InputError(f"{folder}: no obj_*.ply; give the folder of a dataset's models")
     return models
@@ -82,14 +81,17 @@ def load_models(folder: str | Path, collision_folder: str | Path | None = None) 
 
 def split_components(mesh: Mesh) -> list[Mesh]:
     """Connected components of a mesh, in order of their first vertex."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    i, j = mesh.faces[:, [0, 1, 2]].reshape(-1), mesh.faces[:, [1, 2, 0]].reshape(-1)
-    size = len(mesh.vertices)
-    count, label = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(size, size)), directed=False)
+    # By hand because every process of a shard would wait a quarter of a second for scipy's import.
+    label = np.arange(len(mesh.vertices))
+    while True:
+        lowest = label.copy()  # each vertex takes the lowest label around it, and then that of the vertex named so
+        np.minimum.at(lowest, mesh.faces, label[mesh.faces].min(axis=1, keepdims=True))
+        lowest = lowest[lowest]
+        if np.array_equal(lowest, label):
+            break
+        label = lowest
     parts = []
-    for index in range(count):
+    for index in np.unique(label):
         chosen = label == index
         number = np.cumsum(chosen) - 1
         faces = mesh.faces[chosen[mesh.faces[:, 0]]]

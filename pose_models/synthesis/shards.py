@@ -43,6 +43,7 @@ def write_scene(folder: Path, recipe: Recipe, images: int, workers: int = 1) -> 
 
 
 def _serially(folder: Path, recipe: Recipe, images: int) -> Iterator[tuple[int, ImageEntry]]:
+    cv2.setNumThreads(1)  # `workers` is all that is used
     maker = SceneMaker(recipe)
     for im_id in range(images):
         yield im_id, maker.write(folder, im_id)
