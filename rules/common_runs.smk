@@ -36,6 +36,23 @@ def stage_program(wildcards):
     return STAGES[SETTINGS.runs[wildcards.run].family].program
 
 
+def stage_checkpoint(wildcards):
+    """The checkpoint that a run works on estimates with, if it needs one."""
+    run = SETTINGS.runs[wildcards.run]
+    return run.checkpoint.replace("{dataset}", wildcards.dataset) if STAGES[run.family].is_learnt else []
+
+
+def stage_options(wildcards):
+    """The options that name it and the device it is used on."""
+    path = stage_checkpoint(wildcards)
+    return f"--checkpoint {shlex.quote(path)} --device {DEVICE}" if path else ""
+
+
+def stage_gpus(wildcards):
+    """GPUs of a run that works on estimates."""
+    return min(SETTINGS.gpus, 1) if stage_checkpoint(wildcards) else 0
+
+
 def inference_overrides(wildcards):
     """What the run changes about inference, as `key=value` strings."""
     return SETTINGS.inference_overrides(wildcards.run)

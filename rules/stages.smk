@@ -1,6 +1,7 @@
 rule stage:
     input:
         candidates=candidates,
+        checkpoint=stage_checkpoint,
         models=models,
         scenes=test_scenes,
         targets=targets,
@@ -16,6 +17,8 @@ rule stage:
     resources:
         mem_mb=scaled(4000),
         runtime=scaled(240),
+        gpu=stage_gpus,
+        options=stage_options,
     params:
         program=stage_program,
         overrides=inference_overrides,
@@ -23,4 +26,4 @@ rule stage:
         split=test_split,
     shell:
         "python workflow_scripts/{params.program} --dataset data/{wildcards.dataset} --split {params.split}"
-        " --estimates {input.candidates} --set {params.overrides:q} --out {output} > {log} 2>&1"
+        " --estimates {input.candidates} {resources.options} --set {params.overrides:q} --out {output} > {log} 2>&1"

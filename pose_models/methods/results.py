@@ -56,13 +56,13 @@ def infer_images(
     partial: PartialResults,
     dataset: BopDataset,
     split: str,
-    detections: Detections,
+    detections: Detections | Estimates,
     infer_image: Callable[[BopScene, int, NDArray[np.int64]], list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """Records of all images of detections, in order; those that `partial` has are not made again.
+    """Records of all images of detections, or of estimates, in order; those that `partial` has are not made again.
 
     Args:
-        infer_image: scene, image id and rows of the image's detections to their records.
+        infer_image: scene, image id and rows of what the image has to their records.
     """
     images = sorted(set(zip(detections.scene_id.tolist(), detections.im_id.tolist(), strict=True)))
     scenes = {scene_id: dataset.scene(split, scene_id) for scene_id, _ in images}

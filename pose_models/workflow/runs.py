@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from pose_models.files import InputError
+from pose_models.methods.cosypose.config import RefineSettings
 from pose_models.methods.registry import FAMILIES
 from pose_models.multiview.config import MultiviewSettings
 from pose_models.refinement.config import DepthRefinementSettings
@@ -16,13 +17,15 @@ from pose_models.settings import Settings, did_you_mean, validate
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What works on the estimates of another run: its settings and its program."""
+    """What works on the estimates of another run: its settings, its program, whether it needs a checkpoint."""
 
     settings: type[Settings]
     program: str
+    is_learnt: bool = False
 
 
 STAGES = {
+    "cosypose-refiner": Stage(RefineSettings, "refine_render.py", is_learnt=True),
     "icp": Stage(DepthRefinementSettings, "refine_depth.py"),
     "multiview": Stage(MultiviewSettings, "multiview.py"),
 }
@@ -64,6 +67,10 @@ class Run(Settings):
                 raise InputError(f"candidates: name the run whose estimates `{self.family}` works on")
             if self.start is not None:
                 raise InputError(f"start: `{self.family}` is not trained; leave the key out")
+            if STAGES[self.family].is_learnt != (self.checkpoint is not None):
+                advice = "name one, such as results/{dataset}/cosypose-pbr/model.ckpt"
+                advice = advice if STAGES[self.family].is_learnt else "there is none; leave the key out"
+                raise InputError(f"checkpoint: of `{self.family}`: {advice}")
             return validate(STAGES[self.family].settings, self.set, "set")
         if self.family not in FAMILIES:
             raise InputError(f"family: '{self.family}' is not known{did_you_mean(self.family, [*FAMILIES, *STAGES])}")

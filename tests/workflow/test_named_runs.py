@@ -141,6 +141,22 @@ def test_the_whole_of_cosyposes_tables_is_planned_with_what_runs_start_from(fres
     assert several <= scored
 
 
+def test_a_learnt_stage_is_planned_with_the_training_of_its_weights(fresh: Project) -> None:
+    weights = "results/{dataset}/cosypose-small/model.ckpt"
+    run = f"{{family: cosypose-refiner, candidates: surfemb-small, checkpoint: '{weights}'}}"
+    result = fresh.snakemake(
+        "-np", "results/demo/refined/scores.json", "--config", f"runs={{refined: {run}}}", "gpus=0"
+    )
+    assert result.returncode == 0, output(result)
+    commands = [line for line in output(result).splitlines() if line.startswith("Shell command: ")]
+    (line,) = (line for line in commands if "refine_render.py" in line)
+    assert "--estimates results/demo/surfemb-small/estimates.csv" in line
+    assert "--checkpoint results/demo/cosypose-small/model.ckpt --device cpu" in line
+    assert sorted(re.findall(r"--family (\w+) .*--out results/demo/(\S+)/model\.ckpt", "\n".join(commands))) == [
+        ("cosypose", "cosypose-small"), ("surfemb", "surfemb-small"),
+    ]  # fmt: skip
+
+
 def test_a_run_is_trained_anew_when_what_it_starts_from_changes() -> None:
     base, longer = {"family": "cosypose"}, {"family": "cosypose", "set": {"train": {"steps": 10}}}
     runs = {"a": base, "b": longer, "from_a": {**base, "start": "a"}, "from_b": {**base, "start": "b"}}
@@ -158,6 +174,8 @@ def test_a_run_is_trained_anew_when_what_it_starts_from_changes() -> None:
         ({"family": "cosypose", "start": "cosypose-small"}, "'cosypose-small' has network.backbone=small, this run"),
         ({"family": "icp", "candidates": "surfemb", "start": "surfemb"}, "runs.x.start: `icp` is not trained"),
         ({"family": "surfemb", "start": "surfemb", "checkpoint": "m.ckpt"}, "nothing is trained where a checkpoint"),
+        ({"family": "cosypose-refiner", "candidates": "surfemb"}, "runs.x.checkpoint: of `cosypose-refiner`: name one"),
+        ({"family": "icp", "candidates": "surfemb", "checkpoint": "m.ckpt"}, "of `icp`: there is none; leave the key"),
     ],
 )
 def test_a_start_that_cannot_be_gives_one_sentence(run: dict[str, str], sentence: str) -> None:

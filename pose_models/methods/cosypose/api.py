@@ -57,7 +57,10 @@ class CosyPose(OfModel[Estimator]):
             raise InputError(f"poses: expected ({count}, 4, 4) finite numbers, one per box, got {first.shape}")
         if not count:
             return []
-        passes = self.estimator.estimate(view.image, view.K, view.obj_ids, view.boxes_ltrb, first)
+        if first is None:
+            passes = self.estimator.estimate(view.image, view.K, view.obj_ids, view.boxes_ltrb)
+        else:
+            passes = self.estimator.refine(view.image, view.K, view.obj_ids, first)
         times = {stage: seconds / count for stage, seconds in passes.times.items()}
         estimates = []
         for number, (obj_id, T) in enumerate(zip(view.obj_ids, passes.T_cam_obj[-1], strict=True)):

@@ -89,6 +89,13 @@ class InferSettings(Settings):
     batch_size: int = Field(64, ge=1, description="objects of an image at once")
 
 
+class RefineSettings(Settings):
+    """The refiner on estimates of any method."""
+
+    passes: int = Field(4, ge=1, description="passes of the refiner; the paper takes 2 from estimates of PoseCNN")
+    batch_size: int = Field(64, ge=1, description="objects of an image at once")
+
+
 class CosyPoseSettings(Settings):
     """All settings of CosyPose. `network`, `data`, `loss` and `train` decide the checkpoint, `infer` the estimates."""
 

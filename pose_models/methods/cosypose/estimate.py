@@ -74,26 +74,25 @@ class Estimator:
             return fixed_start(boxes, K)
         return upright_start(boxes, K, self.comparer.points[index])
 
-    @torch.no_grad()
-    def estimate(
-        self, image: NDArray[np.uint8], K: ArrayLike, obj_ids: Sequence[int], boxes_ltrb: ArrayLike,
-        T_first: ArrayLike | None = None,
-    ) -> Passes:  # fmt: skip
-        """Estimate the poses of N objects in an image.
+    def estimate(self, image: NDArray[np.uint8], K: ArrayLike, obj_ids: Sequence[int], boxes_ltrb: ArrayLike) -> Passes:
+        """Estimate the poses of N objects in an image from their boxes.
 
         Args:
             image: (H, W, 3) RGB. K: (3, 3). obj_ids: (N,). boxes_ltrb: (N, 4) px.
-            T_first: (N, 4, 4) mm, poses to start from in place of those that boxes give.
         """
-        clock = Clock(self.device)
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
         index = self.index(obj_ids)
         boxes = torch.tensor(np.asarray(boxes_ltrb, dtype=np.float32).reshape(-1, 4), device=self.device)
         intrinsics = torch.tensor(np.asarray(K, dtype=np.float32), device=self.device).expand(len(index), 3, 3)
-        first = self.first_poses(boxes, intrinsics, index)
-        if T_first is not None:
-            first = torch.tensor(np.asarray(T_first, dtype=np.float32).reshape(-1, 4, 4), device=self.device)
-        passes = [first]
+        return self.refine(image, K, obj_ids, self.first_poses(boxes, intrinsics, index).cpu().numpy())
+
+    @torch.no_grad()
+    def refine(self, image: NDArray[np.uint8], K: ArrayLike, obj_ids: Sequence[int], T_first: ArrayLike) -> Passes:
+        """The passes from poses (N, 4, 4) mm on, wherever they come from."""
+        clock = Clock(self.device)
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        index = self.index(obj_ids)
+        intrinsics = torch.tensor(np.asarray(K, dtype=np.float32), device=self.device).expand(len(index), 3, 3)
+        passes = [torch.tensor(np.asarray(T_first, dtype=np.float32).reshape(-1, 4, 4), device=self.device)]
         clock.lap("start")
         for stage in self.stages:
             passes.append(self._pass(stage, pixels, intrinsics, index, passes[-1]))

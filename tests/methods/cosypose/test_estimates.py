@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose_models.datasets.estimates import read_estimates
+from pose_models.datasets.bop import BopScene
+from pose_models.datasets.estimates import read_estimates, write_estimates
 from pose_models.detections.coco import read_detections
 from pose_models.files import InputError
 from pose_models.geometry.transforms import rotation_angle
@@ -59,8 +60,6 @@ def test_every_detection_gets_a_pose_and_all_passes_are_kept(small, untrained, t
 def test_the_first_pose_lies_behind_the_box_and_as_far_as_its_size_says(small, untrained, tmp_path):
     run(*infer(small, untrained, tmp_path / "estimates.csv", "infer.coarse_iterations=0", "infer.refiner_iterations=0"))
     estimates, found = read_estimates(tmp_path / "estimates.csv"), read_detections(small / "simulated.json")
-    from pose_models.datasets.bop import BopScene
-
     scene = BopScene(small / "test" / "000001")
     for i in range(len(estimates)):
         K = scene.camera(int(estimates.im_id[i])).K
@@ -114,6 +113,37 @@ def test_poses_can_be_refined_alone(untrained, view):
     for e, start in zip(refiner.estimate(image, K, boxes, obj_ids, poses=T), T, strict=True):
         assert rotation_angle(e.T_cam_obj[:3, :3]) > 0  # an untrained network changes a little
         assert np.linalg.norm(e.T_cam_obj[:3, 3] - start[:3, 3]) < 300
+
+
+def test_estimates_of_any_method_are_refined_from_a_file(small, untrained, tmp_path):
+    """As if the passes had started there; order and scores stay, times add up."""
+    given, out = tmp_path / "given.csv", tmp_path / "out" / "estimates.csv"
+    model, moving = load_model(untrained), tmp_path / "model.ckpt"
+    torch.nn.init.constant_(model.networks["refiner"].pose_fc.bias, 0.3)
+    save_model(moving, model)
+    run(*infer(small, untrained, given, "infer.coarse_iterations=0", "infer.refiner_iterations=0"))
+    start = read_estimates(given)
+    start = start.take(np.arange(len(start))[::-1])
+    write_estimates(given, start)
+    arguments = ("--dataset", small, "--estimates", given, "--checkpoint", moving, "--device", "cpu", "--out", out)
+    run("refine_render.py", *arguments, "--set", "passes=2")
+    refined = read_estimates(out)
+    for name in ("scene_id", "im_id", "obj_id", "score"):
+        np.testing.assert_array_equal(getattr(refined, name), getattr(start, name))
+    assert (refined.time > start.time).all()
+    settings = {"coarse_iterations": 0, "refiner_iterations": 2}
+    estimator = CosyPose.from_checkpoint(moving, models=small / "models", device="cpu", settings=settings)
+    T = np.tile(np.eye(4), (len(start), 1, 1))
+    T[:, :3, :3], T[:, :3, 3] = start.R, start.t
+    scene = BopScene(small / "test" / f"{start.scene_id[0]:06d}")
+    for row, im_id in enumerate(start.im_id.tolist()):
+        image, K, obj_ids = scene.rgb(im_id), scene.camera(im_id).K, [int(start.obj_id[row])]
+        (expected,) = estimator.estimate(image, K, [[0, 0, 9, 9]], obj_ids, poses=T[row : row + 1])
+        np.testing.assert_allclose(refined.t[row], expected.T_cam_obj[:3, 3], atol=1e-2)
+        assert np.linalg.norm(refined.t[row] - start.t[row]) > 1
+    wrong = [sys.executable, str(SCRIPTS / "refine_render.py"), *map(str, arguments), "--set", "pases=2"]
+    done = subprocess.run(wrong, capture_output=True, text=True, check=False)
+    assert "pases is not a known key; did you mean 'passes'?" in done.stderr
 
 
 def test_a_missing_network_is_one_sentence(small, tmp_path):
