@@ -27,8 +27,8 @@ from pose_models.evaluation.world import World
 
 Array = NDArray[np.float64]
 
-ADD_S, ADD_OR_S = "add_s", "add(-s)"
-YCBV = {ADD_S: Meter(ADD_S), ADD_OR_S: Meter(ADD_OR_S)}
+ADD, ADD_S, ADD_OR_S = "add", "add_s", "add(-s)"
+YCBV = {kind: Meter(kind) for kind in (ADD_S, ADD_OR_S, ADD)}
 SISO = {
     "auc": Meter(ADD_S, limit=0.5, near=True, counted="visible"),
     "recall": Meter(ADD_S, limit=0.1, near=True, counted="visible"),
@@ -143,7 +143,8 @@ def _groups(
 def _measured(world: World, block: Block, meter: Meter, scores: Array) -> Group:
     obj = world.object(block.group.obj_id)
     special = world.facts.entry.auc_symmetric
-    nearest = meter.error == ADD_S or (obj.is_symmetric if special is None else obj.obj_id in special)
+    is_special = obj.is_symmetric if special is None else obj.obj_id in special
+    nearest = meter.error == ADD_S or (meter.error == ADD_OR_S and is_special)
     return measure(
         meter,
         obj.obj_id,

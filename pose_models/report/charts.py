@@ -38,8 +38,9 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     size: tuple[int, int] = (300, 190),
     markers: bool = False,
+    is_log: bool = False,
 ) -> str:
-    """Lines over a common axis; the y axis starts at 0 unless `y_range` says otherwise.
+    """Lines over a common axis; the y axis starts at 0 unless `y_range` says otherwise, or it is logarithmic.
 
     Args:
         series: at least one point in all; points that are not finite are left out.
@@ -47,13 +48,20 @@ def line_chart(
         y_range: lowest and highest y; None for 0 to the largest value.
         size: width, height px.
         markers: a dot at every point.
+        is_log: logarithmic y axis, as far as the values reach; values that are not positive are left out.
     """
+    if is_log:
+        series = [dataclasses.replace(line, points=[(x, math.log10(y)) for x, y in line.points if y > 0])
+                  for line in series]  # fmt: skip
     points = [(x, y) for line in series for x, y in line.points if math.isfinite(x) and math.isfinite(y)]
     if not points:
         return ""
-    low, high = y_range or (min(0.0, *(y for _, y in points), 0.0), max(max(y for _, y in points), 1e-9))
+    values = [y for _, y in points]
+    low, high = y_range or (
+        (min(values), max(*values, min(values) + 0.01)) if is_log else (min(0.0, *values, 0.0), max(*values, 1e-9))
+    )
     left, right = min(x for x, _ in points), max(x for x, _ in points)
-    frame = _Frame(size, (left, right if right > left else left + 1), (low, high))
+    frame = _Frame(size, (left, right if right > left else left + 1), (low, high), is_log)
     parts = frame.axes(x_label, y_label)
     for line in series:
         shown = [frame.place(x, y) for x, y in line.points if math.isfinite(x) and math.isfinite(y)]
@@ -146,10 +154,12 @@ def whisker_chart(rows: Sequence[Whisker], x_label: str, color: str, width: int 
 class _Frame:
     """Maps values to the inside of a chart and draws its axes."""
 
-    def __init__(self, size: tuple[int, int], x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
-        self.x_ticks, self.y_ticks = ticks(*x_range), ticks(*y_range)
-        self.x_range = x_range
-        self.y_range = (y_range[0], max(y_range[1], self.y_ticks[-1]))
+    def __init__(
+        self, size: tuple[int, int], x_range: tuple[float, float], y_range: tuple[float, float], is_log: bool = False
+    ) -> None:
+        self.x_ticks, self.y_ticks = ticks(*x_range), log_ticks(*y_range) if is_log else ticks(*y_range)
+        self.x_range, self.is_log = x_range, is_log
+        self.y_range = (min(y_range[0], self.y_ticks[0]), max(y_range[1], self.y_ticks[-1]))
         self.left, self.right, self.top, self.bottom = 38.0, size[0] - 12.0, 16.0, size[1] - 32.0
 
     def place(self, x: float, y: float) -> tuple[float, float]:
@@ -164,7 +174,8 @@ class _Frame:
         for value in self.y_ticks:
             _, y = self.place(self.x_range[0], value)
             parts.append(f'<path class="grid" d="M{self.left},{y:.1f}H{self.right}"/>')
-            parts.append(f'<text class="tick" x="{self.left - 5}" y="{y + 3.5:.1f}" text-anchor="end">{value:g}</text>')
+            label = f"{10**value:.3g}" if self.is_log else f"{value:g}"
+            parts.append(f'<text class="tick" x="{self.left - 5}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>')
         for value in self.x_ticks:
             x, _ = self.place(value, self.y_range[0])
             parts.append(
@@ -186,6 +197,21 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = next(s * power for s in (1, 2, 5, 10) if raw <= s * power * (1 + 1e-9))
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)] or [low]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis over [low, high], both given as logarithms.
+
+    Values 1, 2 or 5 times powers of ten that enclose it; evenly spaced round values inside if it is short.
+    """
+    if high - low < math.log10(5):
+        inside = [math.log10(value) for value in ticks(10**low, 10**high) if value > 0]
+        return [value for value in inside if low - 1e-9 <= value <= high + 1e-9] or [low]
+    steps = [math.log10(f) + power for power in range(math.floor(low) - 1, math.ceil(high) + 1) for f in (1, 2, 5)]
+    first = max(i for i, step in enumerate(steps) if step <= low + 1e-9)
+    last = min((i for i, step in enumerate(steps) if step >= high - 1e-9), default=len(steps) - 1)
+    around = steps[first : last + 1]
+    return around if len(around) <= 8 else [step for step in around if abs(step - round(step)) < 1e-9]
 
 
 def _short(value: float) -> str:

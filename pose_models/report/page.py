@@ -70,6 +70,7 @@ def render(inputs: ReportInputs) -> str:
         "has_truth": viewer.has_truth,
         "submissions": scores_view.submissions(runs),
         "other_protocols": scores_view.other_protocols(runs),
+        "object_tables": scores_view.object_tables(runs),
         "curves": training_charts(runs, colors),
         "times": _time_rows(read_benchmarks(inputs.results)),
         "graph": None if inputs.graph is None else inline_svg(inputs.graph),
@@ -130,7 +131,7 @@ def inline_svg(path: Path) -> str:
 
 
 def training_charts(runs: Sequence[RunResults], colors: Mapping[str, str]) -> list[dict[str, str]]:
-    """One chart per logged quantity; training drawn through, validation dotted with the same colour."""
+    """One chart per logged quantity; training drawn through, validation dotted; losses and gradients logarithmic."""
     quantities: dict[str, list[charts.Series]] = {}
     for run in runs:
         for column, points in run.metrics.items():
@@ -141,9 +142,17 @@ def training_charts(runs: Sequence[RunResults], colors: Mapping[str, str]) -> li
                 quantities.setdefault(quantity, []).append(line)
     order = sorted(quantities, key=lambda name: (name != "loss", "loss" not in name, name))
     return [
-        {"title": name.replace("_", " "), "svg": charts.line_chart(quantities[name], "step", size=(360, 220))}
+        {
+            "title": name.replace("_", " "),
+            "svg": charts.line_chart(quantities[name], "step", size=(360, 220), is_log=_is_log(name, quantities[name])),
+        }
         for name in order
     ]
+
+
+def _is_log(name: str, series: Sequence[charts.Series]) -> bool:
+    """Losses and gradients, if all are positive: SurfEmb's sum of scores is none."""
+    return ("loss" in name or "gradient" in name) and all(y > 0 for line in series for _, y in line.points)
 
 
 def _run_folder(results: Path, name: str) -> Path:

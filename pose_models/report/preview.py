@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from pose_models.datasets.bop import BopScene
 from pose_models.files import InputError
 from pose_models.geometry.cameras import resize_intrinsics
-from pose_models.meshes.mesh import load_mesh
+from pose_models.meshes.mesh import Mesh, load_mesh
 from pose_models.program import progress
 from pose_models.render.raycast import RayCaster
 from pose_models.report.charts import COLORS
 from pose_models.report.contours import Polyline, contours
 from pose_models.report.histograms import coverage, direction_map, histogram, viewing_directions
 from pose_models.report.pictures import fit_width, picture
+from pose_models.report.renders import Painter
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH_PX = 420
@@ -92,7 +93,9 @@ def render(folders: Sequence[Path], title: str, models: Path | None, images: int
     chosen = [keys[i] for i in np.unique(np.linspace(0, len(keys) - 1, min(images, len(keys))).round().astype(int))]
     objects = sorted(int(obj_id) for obj_id in np.unique(sightings.obj_id))
     colors = {obj_id: COLORS[index % len(COLORS)] for index, obj_id in enumerate(objects)}
-    casters = _casters(models, chosen)
+    meshes = _meshes(models, chosen)
+    casters = {obj_id: RayCaster(mesh) for obj_id, mesh in meshes.items()}
+    painter = Painter(meshes) if meshes else None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -101,18 +104,18 @@ def render(folders: Sequence[Path], title: str, models: Path | None, images: int
     return environment.get_template("preview.html.j2").render(
         title=title,
         counts=_counts(scenes, keys, sightings, objects),
-        sheets=[_sheet(scene, im_id, casters, colors) for scene, im_id in progress(chosen, "pictures")],
+        sheets=[_sheet(scene, im_id, casters, painter, colors) for scene, im_id in progress(chosen, "pictures")],
         has_models=models is not None,
         charts=_charts(sightings, len(keys)),
         objects=[_object_view(sightings.of(obj_id), obj_id, colors[obj_id]) for obj_id in objects],
     )
 
 
-def _casters(models: Path | None, chosen: Sequence[tuple[BopScene, int]]) -> dict[int, RayCaster]:
+def _meshes(models: Path | None, chosen: Sequence[tuple[BopScene, int]]) -> dict[int, Mesh]:
     if models is None:
         return {}
     needed = {instance.obj_id for scene, im_id in chosen for instance in scene.ground_truth.get(im_id, [])}
-    return {obj_id: RayCaster(load_mesh(models / f"obj_{obj_id:06d}.ply")) for obj_id in sorted(needed)}
+    return {obj_id: load_mesh(models / f"obj_{obj_id:06d}.ply", texture=True) for obj_id in sorted(needed)}
 
 
 def _counts(scenes: Sequence[BopScene], keys: Sequence[Any], s: Sightings, objects: Sequence[int]) -> dict[str, str]:
@@ -155,8 +158,10 @@ def _object_view(s: Sightings, obj_id: int, color: str) -> dict[str, Any]:
     }
 
 
-def _sheet(scene: BopScene, im_id: int, casters: dict[int, RayCaster], colors: dict[int, str]) -> dict[str, str]:
-    """Pictures of one image: colour with contours and boxes, depth, masks."""
+def _sheet(
+    scene: BopScene, im_id: int, casters: dict[int, RayCaster], painter: Painter | None, colors: dict[int, str]
+) -> dict[str, str]:
+    """Pictures of one image: colour with contours and boxes, depth, masks; objects rendered at the annotated poses."""
     full = scene.rgb(im_id)
     image, factor = fit_width(full, WIDTH_PX)
     height, width = image.shape[:2]
@@ -175,6 +180,12 @@ def _sheet(scene: BopScene, im_id: int, casters: dict[int, RayCaster], colors: d
             picture(fit_width(colored, WIDTH_PX)[0], title=f"depth of {name}"),
             f"{low:.0f} to {high:.0f} mm",
         )
+    render, overlay = "", ""
+    if painter is not None:
+        T = np.array([instance.T_cam_obj for instance in instances]).reshape(-1, 4, 4)
+        rendered = painter.render([instance.obj_id for instance in instances], T, K, width, height)
+        render = picture(rendered.before((0, 0, 0)), title=f"render at the annotated poses of {name}", quality=85)
+        overlay = picture(rendered.over(image), title=f"render over {name}", quality=85)
     masks = fit_width(_color_masks(scene, im_id, full, colors), WIDTH_PX)[0]
     return {
         "name": name,
@@ -182,6 +193,8 @@ def _sheet(scene: BopScene, im_id: int, casters: dict[int, RayCaster], colors: d
         "image": picture(image, [("truth", lines)], boxes, f"image {name}", quality=85),
         "depth": depth,
         "masks": picture(masks, title=f"masks of {name}", quality=85),
+        "render": render,
+        "overlay": overlay,
         "instances": f"{len(instances)} instances, {sum(info.visib_fract >= 0.1 for info in infos)} visible",
     }
 

@@ -154,6 +154,30 @@ def other_protocols(runs: list[RunResults]) -> list[dict[str, Any]]:
     return rows
 
 
+def object_tables(runs: list[RunResults]) -> list[dict[str, Any]]:
+    """Shares (AUC, recall, precision) of each object, of protocols without a section of their own, and their means."""
+    tables = []
+    for run in runs:
+        for protocol, scores in run.scores.items():
+            entries = scores.get("per_object")
+            if protocol in ("bop19", "silhouette") or not isinstance(entries, Mapping) or not entries:
+                continue
+            rows = {str(key): entries[key] for key in sorted(entries, key=int)}
+            names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
+            cells = {key: [_share(number(entry, name)) for name in names] for key, entry in rows.items()}
+            columns = [[row[i] for row in cells.values() if row[i] is not None] for i in range(len(names))]
+            texts = [name.replace("add_s", "ADD-S").replace("add", "ADD").replace("(-s)", "(-S)") for name in names]
+            heads = [text.replace("_", " ") for text in texts]
+            means = [float(np.mean(column)) if column else None for column in columns]
+            tables.append({"run": run.name, "protocol": protocol, "heads": heads, "rows": {**cells, "mean": means}})
+    return tables
+
+
+def _share(value: float | None) -> float | None:
+    """A share, None where it is undefined (-1)."""
+    return None if value is None or value < 0 else value
+
+
 def submissions(runs: list[RunResults]) -> list[dict[str, Any]]:
     """What can be submitted of each run where the ground truth is not published."""
     return [

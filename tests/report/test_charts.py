@@ -1,11 +1,12 @@
 """Charts are well-formed and put values where they belong."""
 
 import math
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from pose_models.report.charts import Series, Whisker, bar, curve_bars, line_chart, ticks, whisker_chart
+from pose_models.report.charts import Series, Whisker, bar, curve_bars, line_chart, log_ticks, ticks, whisker_chart
 
 
 def _points(svg: str) -> list[tuple[float, float]]:
@@ -81,3 +82,24 @@ def test_dots_are_hollow_where_the_interval_holds_zero():
     fills = [e.get("fill") for e in ET.fromstring(whisker_chart(rows, "", "#123456")).iter("circle")]
     assert fills == ["#123456", "#fff", "#fff"]
     assert whisker_chart([], "", "#123456") == ""
+
+
+def test_a_logarithmic_axis_has_equal_steps_for_equal_factors():
+    svg = line_chart([Series("a", "#000", [(0, 0.02), (1, 0.2), (2, 2.0), (3, 0.0)])], "x", is_log=True)
+    (_, y0), (_, y1), (_, y2) = _points(svg)  # 0 has no place
+    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.11)
+    assert y0 > y2
+    labels = re.findall(r'text-anchor="end">([^<]+)<', svg)
+    assert labels == ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]
+    wide = line_chart([Series("a", "#000", [(0, 1e-4), (1, 10.0)])], "x", is_log=True)
+    assert re.findall(r'text-anchor="end">([^<]+)<', wide) == ["0.0001", "0.001", "0.01", "0.1", "1", "10"]
+    flat = line_chart([Series("a", "#000", [(0, 1.0), (1, 1.0)])], "x", is_log=True)
+    assert "nan" not in flat
+
+
+@pytest.mark.parametrize(("low", "high", "values"), [
+    (0.013, 0.019, [0.014, 0.016, 0.018]), (0.03, 0.4, [0.02, 0.05, 0.1, 0.2, 0.5]), (5.0, 5.0, [5]),
+    (0.9, 1100.0, [1, 10, 100, 1000]),
+])  # fmt: skip
+def test_logarithmic_ticks_are_round(low, high, values):
+    assert [10**tick for tick in log_ticks(math.log10(low), math.log10(high))] == pytest.approx(values)

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from pose_models.datasets.estimates import read_estimates, write_estimates
+from pose_models.evaluation.protocols import Run, score_files
+from pose_models.evaluation.world import World
 from pose_models.files import InputError, read_json, write_json
 from pose_models.report.gather import read_benchmarks, read_metrics
 from pose_models.report.page import ReportInputs, inline_svg, render, seconds_text
@@ -118,6 +120,24 @@ def test_intervals_bins_and_recall_curves_of_the_evaluation_are_shown(page, resu
         assert f"{entry['from']:.0f} to {entry['to']:.0f} mm" in text
     assert len(scores["by_visibility"]) == 1
     assert "0.9 to 1" in text
+
+
+def test_protocols_of_papers_have_a_table_of_objects(dataset, results, tmp_path):
+    shutil.copytree(results / "exact", tmp_path / "exact")
+    (scores,) = score_files(World(dataset, "test"), "ycbv-auc", [tmp_path / "exact" / "estimates.csv"], Run())
+    write_json(tmp_path / "exact" / "scores_ycbv-auc.json", scores)
+    page = render(ReportInputs(dataset.root, tmp_path, ("exact",)))
+    table = page[page.index("exact, ycbv-auc: objects, in percent") :]
+    table = table[: table.index("</table>")]
+    assert re.findall(r'<th class="num">([^<]+)', table) == ["ADD-S", "ADD(-S)", "ADD"]
+    rows = re.findall(r'scope="row">([^<]+)</th>(.*?)</tr>', table)
+    assert [name for name, _ in rows] == ["1 flat box", "2", "mean"]
+    shown = [[float(value) for value in re.findall(r">([\d.]+)<", row)] for _, row in rows]
+    own = scores["per_object"]
+    for line, obj_id in zip(shown, (1, 2), strict=False):
+        np.testing.assert_allclose(line, [100 * own[obj_id][k] for k in ("add_s", "add(-s)", "add")], atol=0.051)
+    np.testing.assert_allclose(shown[2], np.mean(shown[:2], axis=0), atol=0.11)
+    assert shown[1][2] < 95 < shown[0][2]  # the second object is 20 mm off
 
 
 def test_perfect_ranking_is_marked_on_the_bars(page, results):

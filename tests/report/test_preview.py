@@ -1,10 +1,12 @@
 """The preview page: its counts and maps against the annotation, its depth colours, its refusals, the program."""
 
+import base64
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from pose_models.files import InputError
 from pose_models.geometry.transforms import from_rotation_translation, random_rotation
 from pose_models.meshes.mesh import save_ply
 from pose_models.meshes.shapes import box
+from pose_models.render.raycast import RayCaster
 from pose_models.report.histograms import coverage, direction_counts, histogram, viewing_directions
 from pose_models.report.preview import color_depth, gather, render
 
@@ -64,7 +67,16 @@ def test_page_holds_pictures_counts_and_nothing_from_outside(tmp_path):
     assert "17%" in page or "16.7%" in page  # one of six is hidden altogether
     assert page.count('class="truth" d="M') == 2
     assert not re.findall(r"(?:href|src)=\"(?!data:|#)", page)
-    assert 'class="truth" d="M' not in render([scene], "t", None, 2)
+    renders = re.findall(r"render at the annotated poses of [^<]+</title>.*?base64,([^\"]+)", page)
+    assert len(renders) == 2
+    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(renders[0]), np.uint8), cv2.IMREAD_COLOR).max(axis=2) > 40
+    caster, instance = RayCaster(box([60, 60, 60])), BopScene(scene).ground_truth[0][0]
+    expected = caster.cast(K, instance.T_cam_obj, 80, 60).mask  # the far one is behind or small
+    assert drawn[expected].mean() > 0.95
+    assert drawn.mean() < 0.5
+    bare = render([scene], "t", None, 2)
+    assert 'class="truth" d="M' not in bare
+    assert "render at the annotated poses" not in bare
 
 
 def test_directions_point_to_the_camera():
