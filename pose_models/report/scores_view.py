@@ -165,7 +165,7 @@ def object_tables(runs: list[RunResults]) -> list[dict[str, Any]]:
             rows = {str(key): entries[key] for key in sorted(entries, key=int)}
             names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
             cells = {key: [_share(number(entry, name)) for name in names] for key, entry in rows.items()}
-            columns = [[row[i] for row in cells.values() if row[i] is not None] for i in range(len(names))]
+            columns = [[share for row in cells.values() if (share := row[i]) is not None] for i in range(len(names))]
             texts = [name.replace("add_s", "ADD-S").replace("add", "ADD").replace("(-s)", "(-S)") for name in names]
             heads = [text.replace("_", " ") for text in texts]
             means = [float(np.mean(column)) if column else None for column in columns]
