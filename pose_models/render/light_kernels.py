@@ -120,7 +120,7 @@ def light_at(
 ) -> None:  # fmt: skip # pragma: no cover - compiled
     """Light (pixels * samples, channels) at samples, from the cells around them that show the same surface.
 
-    pixel: indices (pixels,), ascending; samples: a power of two.
+    pixel: indices (pixels,); samples: a power of two.
     offset: (samples, 2) px from the pixel's centre. Cells are weighted by nearness; where none of the nearest four
     has the orientation, those of the same body around them count, and where there is none, nothing is shadowed.
     """
@@ -136,8 +136,8 @@ def light_at(
     y = 0
     for i in range(total):
         place, sample = pixel[i >> exponent], i & (samples - 1)
-        while place >= (y + 1) * width:
-            y += 1
+        if place < y * width or place >= (y + 1) * width:
+            y = place // width
         b = body[i]
         if b < 0:
             continue

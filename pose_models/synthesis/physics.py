@@ -14,7 +14,7 @@ from pose_models.meshes.mesh import Mesh
 Array = NDArray[np.float64]
 
 UNIT_MM = 100.0  # MuJoCo's length unit here: its contact defaults suit things of about one unit
-STEP_S = 0.006
+STEP_S = 0.008  # at 0.010 contacts overlap by tenths of a millimetre
 FALL_STEP_S = 1 / 240
 SETTLING_GRAVITY = 12.0  # units/s^2; slower than real, for larger steps: only the rest counts
 LONGEST_S = 6.0
