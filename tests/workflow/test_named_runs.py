@@ -113,6 +113,12 @@ def test_real_images_are_added_to_the_weights_of_the_rendered_ones(dataset: str)
         assert chosen.checkpoint_run(dataset, "cosypose-pbr") == "cosypose-pbr"
 
 
+def test_folders_that_a_dataset_is_trained_on_anyway_are_not_taken_twice() -> None:
+    chosen = CatalogueDataset(train=("train_pbr", "train_real"))
+    settings = WorkflowSettings(datasets={"ycbv": chosen})
+    assert settings.further_images("ycbv", DEFAULT_RUNS["cosypose-synt+real"]) == ("train_synt",)
+
+
 def test_the_whole_of_cosyposes_tables_is_planned_with_what_runs_start_from(fresh: Project) -> None:
     others = ("results/lmo/cosypose-synt+real/estimates.csv", "--config", "complete_tables=true")
     result = fresh.snakemake("-np", "results/tables/cosypose.html", *others)
