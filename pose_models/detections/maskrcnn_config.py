@@ -54,6 +54,7 @@ class ImageSettings(Settings):
     blur: float = Field(
         1.0, ge=0, le=1, description="share of those that are blurred (configured as 0.4 for the release)"
     )
+    grey: float = Field(0.0, ge=0, le=1, description="share of those that lose their colours, for grey test images")
     min_box_px: int = Field(50, ge=1, description="least area of an instance's visible box to learn from")
     repeats: dict[str, dict[str, int]] = Field(
         REPEATS, description="how often the images of a folder are seen in a round, by dataset and folder; else once"

@@ -129,7 +129,7 @@ class ImageSamples:
                 np.uint8
             )
             image = with_background(image, is_object, photo)
-        return filtered(image, rng, settings.blur) if rng.random() < settings.filters else image
+        return filtered(image, rng, settings.blur, settings.grey) if rng.random() < settings.filters else image
 
 
 def photo_files(settings: MaskRcnnSettings) -> list[Path]:

@@ -20,11 +20,12 @@ ENHANCEMENTS = (
 """In this order: filter, its probability, range of its factor (1 leaves the image as it is)."""
 
 
-def filtered(image: Pixels, rng: np.random.Generator, blur: float = 1.0) -> Pixels:
-    """The image (H, W, 3) after blur, sharpness, contrast, brightness and saturation, each drawn on its own.
+def filtered(image: Pixels, rng: np.random.Generator, blur: float = 1.0, grey: float = 0.0) -> Pixels:
+    """The image (H, W, 3) after blur, sharpness, contrast, brightness, saturation and grey, each drawn on its own.
 
     Args:
         blur: probability of the blur; the release's configuration says 0.4, its code blurs always.
+        grey: probability that colours go; the release leaves it out, or takes 0.5.
     """
     picture = Image.fromarray(image)
     if rng.random() < blur:
@@ -32,6 +33,8 @@ def filtered(image: Pixels, rng: np.random.Generator, blur: float = 1.0) -> Pixe
     for enhancement, probability, factors in ENHANCEMENTS:
         if rng.random() < probability:
             picture = enhancement(picture).enhance(rng.uniform(*factors))
+    if grey and rng.random() < grey:
+        picture = picture.convert("L").convert("RGB")
     return np.asarray(picture, dtype=np.uint8)
 
 

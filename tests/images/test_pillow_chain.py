@@ -25,6 +25,17 @@ def test_every_image_is_blurred_unless_told_otherwise():
     assert np.median([roughness(image) for image in images]) < roughness(NOISE)
 
 
+def test_colours_go_where_they_are_asked_to_and_the_other_filters_stay_as_they_were():
+    is_grey = 0
+    for n in range(60):
+        colored, image = (filtered(NOISE, np.random.default_rng(n), blur=0, grey=grey) for grey in (0, 0.5))
+        if not np.array_equal(image, colored):
+            is_grey += 1
+            weighted = colored.astype(float) @ [0.2989, 0.5870, 0.1140]  # cosypose.md 7.3
+            np.testing.assert_allclose(image, np.repeat(weighted[..., None], 3, axis=2), atol=1)
+    assert 15 < is_grey < 45
+
+
 def test_the_same_generator_gives_the_same_image_and_the_input_stays():
     before = NOISE.copy()
     first, again = (filtered(NOISE, np.random.default_rng(3)) for _ in range(2))

@@ -112,7 +112,7 @@ class PoseSamples:
             x, y, width, height = scene.ground_truth_info[instance.im_id][instance.gt_id].bbox_visib
             box = np.array([x, y, x + width, y + height], dtype=np.float64)
         if rng.random() < data.augment:
-            image = filtered(image, rng, data.blur)
+            image = filtered(image, rng, data.blur, data.grey)
         index = self.table.ids.index(instance.obj_id)
         points = torch.from_numpy(self.table.random_points(index, self.settings.loss.points, rng))
         sample = {
