@@ -23,7 +23,7 @@ class PassPoses:
     """Poses of N detections after each of P passes.
 
     names: (P,), the first poses first. scene_id, im_id, obj_id, score: (N,). bbox_xywh: (N, 4) px, the boxes they began
-    with. T_cam_obj: (N, P, 4, 4) mm, nan where there is none.
+    with, nan where poses began with poses. T_cam_obj: (N, P, 4, 4) mm, nan where there is none.
     """
 
     names: tuple[str, ...]

@@ -13,7 +13,7 @@ from pose_models.evaluation.errors import box_iou
 from pose_models.methods.passes import PassPoses
 from pose_models.multiview.boxes import Box
 from pose_models.report import charts
-from pose_models.report.contours import contours
+from pose_models.report.contours import contours, silhouette
 from pose_models.report.pictures import data_uri, picture
 from pose_models.report.renders import Painter
 from pose_models.report.views import GOOD, Judged, Viewer, close_up, scaled_image, truth_contours
@@ -43,12 +43,15 @@ class JudgedPasses:
 
 
 def judge_passes(viewer: Viewer, poses: PassPoses) -> JudgedPasses:
-    """Compare poses after all passes with the instance whose box overlaps the detection's most."""
+    """Compare poses after all passes with the instance whose box overlaps the detection's most.
+
+    Where a detection has no box, it is the instance nearest to the first pose.
+    """
     gt_id = np.full(len(poses), -1, dtype=np.int64)
     T_true = np.full((len(poses), 4, 4), np.nan)
     for row in range(len(poses)) if viewer.has_truth else ():
         key = (int(poses.scene_id[row]), int(poses.im_id[row]))
-        gt_id[row] = _instance(viewer, key, int(poses.obj_id[row]), poses.bbox_xywh[row])
+        gt_id[row] = _instance(viewer, key, int(poses.obj_id[row]), poses.bbox_xywh[row], poses.T_cam_obj[row, 0])
         if gt_id[row] >= 0:
             T_true[row] = viewer.truth_pose(*key, int(gt_id[row]))
     add_mm, add_share = (np.full(poses.T_cam_obj.shape[:2], np.nan) for _ in range(2))
@@ -64,10 +67,13 @@ def judge_passes(viewer: Viewer, poses: PassPoses) -> JudgedPasses:
     return JudgedPasses(poses, gt_id, add_mm, add_share)
 
 
-def _instance(viewer: Viewer, key: tuple[int, int], obj_id: int, bbox_xywh: Array) -> int:
+def _instance(viewer: Viewer, key: tuple[int, int], obj_id: int, bbox_xywh: Array, T_first: Array) -> int:
     scene = viewer.world.scene(key[0])
     if key[1] not in scene.ground_truth:
         return -1
+    if not np.isfinite(bbox_xywh).all():
+        own = [i for i in scene.ground_truth[key[1]] if i.obj_id == obj_id]
+        return min(own, key=lambda i: float(np.linalg.norm(i.T_cam_obj[:3, 3] - T_first[:3, 3]))).gt_id if own else -1
     best, found = LEAST_OVERLAP, -1
     for instance, info in zip(scene.ground_truth[key[1]], scene.ground_truth_info[key[1]], strict=True):
         if instance.obj_id == obj_id:
@@ -150,9 +156,12 @@ def _close_up(viewer: Viewer, judged: JudgedPasses, row: int) -> dict[str, Any]:
     for number, T in enumerate(poses.T_cam_obj[row]):
         lines = contours(viewer.caster(obj_id), K, T, width, height)
         layers.append((f"estimate pass pass-{number} {judged.grade(row, number)}", lines))
-    mask = np.zeros((height, width), dtype=bool)
-    left, top, right, bottom = _whole(poses.bbox_xywh[row])
-    mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+    if np.isfinite(poses.bbox_xywh[row]).all():
+        mask = np.zeros((height, width), dtype=bool)
+        left, top, right, bottom = _whole(poses.bbox_xywh[row])
+        mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+    else:
+        mask = silhouette(viewer.caster(obj_id), K, poses.T_cam_obj[row, 0], width, height)
     return {
         "title": f"object {obj_id}, scene {key[0]}, image {key[1]}",
         "svg": close_up(image, mask, layers),
@@ -186,7 +195,8 @@ def image_panels(viewer: Viewer, judged: JudgedPasses, key: tuple[int, int], pai
         rendered = painter.render(poses.obj_id[rows].tolist(), T, K, width, height)
         renders.append(data_uri(rendered.before((0, 0, 0)), 85))
         overlays.append(data_uri(rendered.over(image), 85))
-    boxes = [("box", (box * factor).tolist()) for box in poses.bbox_xywh[rows]]
+    known = rows[np.isfinite(poses.bbox_xywh[rows]).all(axis=1)]
+    boxes = [("box", (box * factor).tolist()) for box in poses.bbox_xywh[known]]
     title = f"scene {key[0]}, image {key[1]}"
     return {
         "title": f"{title}: {len(rows)} detections",

@@ -1,6 +1,7 @@
 """Poses pass by pass: errors, the page, the report's section, and what the slider shows in a browser."""
 
 import base64
+import dataclasses
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.passes import read_passes, write_passes
 from pose_models.report.page import ReportInputs, render
 from pose_models.report.passes import judge_passes, pass_table
+from pose_models.report.passes_page import passes_page
 from pose_models.report.renders import Painter
 from pose_models.report.views import Viewer
 
@@ -73,6 +75,18 @@ def test_errors_are_those_of_the_instance_that_a_box_is_of(dataset, run):
     assert judged.grade(0, 2) == "good"
     assert judged.grade(0, 0) == "bad"
     assert judged.grade(3, 2) == "unjudged"
+
+
+def test_without_boxes_the_instance_nearest_to_the_first_pose_counts(dataset, run):
+    poses = read_passes(run / "poses.npz")
+    bare = dataclasses.replace(poses, bbox_xywh=np.full((4, 4), np.nan))
+    viewer = Viewer(dataset, "test")
+    judged = judge_passes(viewer, bare)
+    assert judged.gt_id.tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(judged.add_mm[2], list(OFF_MM.values()))
+    page = passes_page(viewer, bare, "no boxes", images=1, count=4)
+    assert page.count('class="estimate pass pass-2 good"') == 2 + 3
+    assert "<rect" not in page
 
 
 def test_symmetric_poses_are_no_error(dataset, run, monkeypatch):

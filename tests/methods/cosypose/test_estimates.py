@@ -131,6 +131,10 @@ def test_estimates_of_any_method_are_refined_from_a_file(small, untrained, tmp_p
     for name in ("scene_id", "im_id", "obj_id", "score"):
         np.testing.assert_array_equal(getattr(refined, name), getattr(start, name))
     assert (refined.time > start.time).all()
+    passes = read_passes(out.parent / "poses.npz")
+    assert passes.names == ("start", "refiner 1", "refiner 2")
+    for column, estimates in ((0, start), (-1, refined)):
+        assert {*map(tuple, passes.T_cam_obj[:, column, :3, 3].round(1))} == {*map(tuple, estimates.t.round(1))}
     settings = {"coarse_iterations": 0, "refiner_iterations": 2}
     estimator = CosyPose.from_checkpoint(moving, models=small / "models", device="cpu", settings=settings)
     T = np.tile(np.eye(4), (len(start), 1, 1))
