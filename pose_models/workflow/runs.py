@@ -101,12 +101,12 @@ def _views(count: int, candidates: str) -> Run:
 
 def _small_cosypose(**train: Any) -> dict[str, Any]:
     """The same of CosyPose: a small network on small crops, without photographs and augmentation."""
-    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 100, "valid_items": 64}
+    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 500, "valid_items": 64}
     return {
-        "network": {"backbone": "small", "height": 72, "width": 96, "identity_start": True, "box_points": 300},
+        "network": {"backbone": "small", "height": 36, "width": 48, "identity_start": True, "box_points": 300},
         "data": {"min_visib_fract": 0.5, "augment": 0, "background": 0},
-        "loss": {"points": 300, "rotations": 32, "lr": 0.001},
-        "train": {"steps": 4000, "batch_size": 32, **schedule, **train},
+        "loss": {"points": 100, "rotations": 32, "lr": 0.002},
+        "train": {"steps": 8000, "batch_size": 32, **schedule, **train},
     }
 
 
