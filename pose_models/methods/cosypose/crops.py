@@ -61,21 +61,3 @@ def cut(images: Tensor, index: Tensor, regions: Tensor, size: tuple[int, int]) -
     rows = torch.cat([index.to(regions)[:, None], regions], dim=1)
     crops: Tensor = roi_align(images, rows, size, spatial_scale=1.0, sampling_ratio=SAMPLES, aligned=False)
     return crops
-
-
-def windows(images: Tensor, index: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-    """The parts of images (I, C, H, W) that regions (B, 4) ltrb lie in, and the regions there.
-
-    What `cut` takes from them is the same as from the whole images. One size (h, w) for all: (B, C, h, w).
-
-    Args:
-        index: (B,) the image of each region.
-    """
-    limits = regions.new_tensor([images.shape[3], images.shape[2]])
-    low = (regions[:, :2].floor() - 1).clamp(min=0).minimum(limits)
-    high = (regions[:, 2:].ceil() + 2).clamp(min=0).minimum(limits)
-    size = (high - low).amax(dim=0).clamp(min=1)
-    corner = low.minimum(limits - size)
-    (width, height), rows = size.int().tolist(), corner.int().tolist()
-    parts = [images[i, :, y : y + height, x : x + width] for i, (x, y) in zip(index.tolist(), rows, strict=True)]
-    return torch.stack(parts), regions - corner.repeat(1, 2)

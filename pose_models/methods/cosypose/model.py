@@ -57,7 +57,8 @@ class CosyPoseModule(LossModule):
         comparer, index, T = self.comparer, batch["object_index"], batch[f"start_{stage}"]
         everyone = torch.arange(len(index), device=index.device)
         with torch.autocast(index.device.type, enabled=False):
-            seen = comparer.compare(batch["image"], everyone, batch["K"], index, T)
+            images = batch["image"].float() / 255
+            seen = comparer.compare(images, everyone, batch["K"], index, T)
         output = self.networks[stage](seen.pairs)
         with torch.autocast(index.device.type, enabled=False):
             possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[index]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pose_models.meshes.mesh import Mesh
 from pose_models.methods.cosypose.backbones import build_backbone
 from pose_models.methods.cosypose.config import NetworkSettings
-from pose_models.methods.cosypose.crops import crop_boxes, crop_intrinsics, cut, projected, surrounding_boxes, windows
+from pose_models.methods.cosypose.crops import crop_boxes, crop_intrinsics, cut, projected, surrounding_boxes
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.render.fragments import Fragments
 from pose_models.render.phong import Lights, shade
@@ -89,16 +89,11 @@ class Comparer:
         """Cut objects out where they are thought to be, and render them there.
 
         Args:
-            images: (I, 3, H, W) in 0..1, or uint8, of which only what is cut out becomes floating point.
-            image_index: (B,) the image of each object.
+            images: (I, 3, H, W) in 0..1. image_index: (B,) the image of each object.
             K: (B, 3, 3). index: (B,) objects by position in the table. T: (B, 4, 4) mm.
         """
         regions, K_crop = self.regions(K, index, T)
-        inside = regions
-        if images.dtype == torch.uint8:
-            parts, inside = windows(images, image_index, regions)
-            images, image_index = parts.float() / 255, torch.arange(len(parts), device=images.device)
-        return Comparison(cut(images, image_index, inside, self.size), self.render(index, T, K_crop), regions, K_crop)
+        return Comparison(cut(images, image_index, regions, self.size), self.render(index, T, K_crop), regions, K_crop)
 
     def regions(self, K: Tensor, index: Tensor, T: Tensor) -> tuple[Tensor, Tensor]:
         """Regions (B, 4) ltrb around objects at poses, and the intrinsics (B, 3, 3) of their crops.
