@@ -26,26 +26,15 @@ from pose_models.methods.cosypose.data import PoseSamples
 from pose_models.methods.cosypose.losses import disentangled_loss
 from pose_models.methods.cosypose.model import CosyPoseModule
 from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.methods.results import Clock
 from pose_models.settings import resolve
 
 
-class Laps:
+class Laps(Clock):
     """Seconds by stage: of all threads on a CPU, on the wall on a GPU."""
 
-    def __init__(self, device: str) -> None:
-        self.device, self.times = device, dict[str, float]()
-        self._last = self._now()
-
     def _now(self) -> float:
-        if self.device == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = self._now()
-        self.times[stage] = self.times.get(stage, 0.0) + now - self._last
-        self._last = now
+        return super()._now() if self._cuda else time.process_time()
 
 
 def step(module: CosyPoseModule, optimizer: torch.optim.Optimizer, batch: dict[str, torch.Tensor], laps: Laps) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -53,8 +54,8 @@ class ValidationPictures(lightning.Callback):
         picture = pl_module.validation_picture(batch)
         with atomic_path(self.folder / f"valid_{trainer.global_step:07d}.png") as temporary:
             write_png(temporary, picture[..., ::-1])
-        if trainer.logger is not None:
-            trainer.logger.log_image("valid/picture", [picture], step=trainer.global_step)  # type: ignore[attr-defined]
+        if isinstance(trainer.logger, WandbLogger):
+            trainer.logger.log_image("valid/picture", [picture], step=trainer.global_step)
 
 
 class LearningRates(lightning.Callback):

@@ -256,7 +256,7 @@ def test_sensors_have_their_own_annotations_images_and_masks(tmp_path):
     assert BopScene(folder).sensor == BopDataset(tmp_path / "ipd").scene("test", 2).sensor == "photoneo"  # catalogue's
     own = (folder.parents[1]).rename(tmp_path / "own")
     with pytest.raises(InputError, match="annotations of the sensors cam1, photoneo; name one as `sensor`"):
-        BopDataset(own).scene("test", 2).cameras  # noqa: B018
+        BopDataset(own).scene("test", 2).cameras  # noqa: B018 - a property; reading it is what raises
     (own / "dataset.yaml").write_text("sensor: cam1")
     assert BopDataset(own).scene("test", 2).annotation_file(INFOS).name == "scene_gt_info_cam1.json"
     own.rename(tmp_path / "ipd")
