@@ -3,7 +3,7 @@
 CPU seconds of all threads on a CPU, seconds on the wall on a GPU (which has to be idle otherwise).
 
 python benchmarks/cosypose.py                                        # the paper's network, crops of 240 x 320
-python benchmarks/cosypose.py --batch 32 --set network.backbone=small network.height=36 network.width=48 loss.points=100
+python benchmarks/cosypose.py --batch 32 --set network.backbone=matching network.height=48 network.width=64 loss.points=100
 python benchmarks/cosypose.py --device cuda --batch 32
 """
 

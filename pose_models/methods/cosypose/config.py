@@ -11,7 +11,7 @@ from pose_models.training.config import TrainSettings
 
 Stage = Literal["coarse", "refiner"]
 Backbone = Literal[
-    "efficientnet_b3", "wide_resnet18", "wide_resnet34", "resnet18", "resnet34", "resnet50", "flownet", "small"
+    "efficientnet_b3", "wide_resnet18", "wide_resnet34", "resnet18", "resnet34", "resnet50", "flownet", "matching"
 ]
 
 
@@ -22,7 +22,8 @@ class NetworkSettings(Settings):
         ("coarse", "refiner"), min_length=1, description="networks that are trained; both see the same samples"
     )
     backbone: Backbone = Field(
-        "efficientnet_b3", description="image network: the paper's, residual ones, FlowNet, or a small one for CPUs"
+        "efficientnet_b3", description="image network: the paper's, residual ones, FlowNet; matching: a small network that learns from few "
+        "samples, for CPUs"
     )
     rotation: Literal["6d", "quaternion"] = Field("6d", description="how the output names a rotation")
     identity_start: bool = Field(
@@ -78,6 +79,7 @@ class LossSettings(Settings):
     )
     points: int = Field(2600, ge=8, description="vertices of each object that distances are averaged over")
     rotations: int = Field(64, ge=1, description="rotations that stand for a continuous symmetry")
+    matches: float = Field(0.05, ge=0, description="backbone matching: weight of a point's likelihood, metres per nat")
     lr: float = Field(3e-4, gt=0, description="learning rate")
     clip: float = Field(0.5, gt=0, description="largest norm of a network's gradient")
 

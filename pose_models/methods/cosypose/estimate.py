@@ -105,6 +105,6 @@ class Estimator:
             chosen = slice(start, start + size)
             first_image = torch.zeros(len(index[chosen]), dtype=torch.int64, device=self.device)
             seen = self.comparer.compare(pixels, first_image, K[chosen], index[chosen], T[chosen])
-            output = self.model.networks[stage](seen.pairs)
+            output = self.model.networks[stage](seen)
             parts.append(updated(T[chosen], output, seen.K_crop))
         return torch.cat(parts)

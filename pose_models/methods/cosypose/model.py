@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from pose_models.meshes.mesh import Mesh
 from pose_models.methods.cosypose.config import CosyPoseSettings, Stage
-from pose_models.methods.cosypose.losses import disentangled_loss, plain_loss
+from pose_models.methods.cosypose.losses import disentangled_loss, plain_loss, symmetric_distance
+from pose_models.methods.cosypose.matching import MatchingNetwork, matching_loss
 from pose_models.methods.cosypose.network import Comparer, PoseNetwork
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.cosypose.pictures import comparison_picture
@@ -35,7 +36,7 @@ class CosyPoseModule(LossModule):
     def __init__(self, settings: CosyPoseSettings, object_ids: Sequence[int]) -> None:
         super().__init__()
         self.settings, self.object_ids = settings, sorted(object_ids)
-        self.networks = nn.ModuleDict({stage: PoseNetwork(settings.network) for stage in settings.network.stages})
+        self.networks = nn.ModuleDict({stage: _network(settings) for stage in settings.network.stages})
         self._world: tuple[Mapping[int, Mesh], ObjectTable] | None = None
         self._comparer: Comparer | None = None
 
@@ -59,11 +60,17 @@ class CosyPoseModule(LossModule):
         with torch.autocast(index.device.type, enabled=False):
             images = batch["image"].float() / 255
             seen = comparer.compare(images, everyone, batch["K"], index, T)
-        output = self.networks[stage](seen.pairs)
-        with torch.autocast(index.device.type, enabled=False):
             possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[index]
-            judge = disentangled_loss if self.settings.loss.kind == "disentangled" else plain_loss
-            return judge(output.float(), possible, T, seen.K_crop, batch["points"])
+        network, points, loss = self.networks[stage], batch["points"], self.settings.loss
+        judge = disentangled_loss if loss.kind == "disentangled" else plain_loss
+        if not isinstance(network, MatchingNetwork):
+            output = network(seen)
+            with torch.autocast(index.device.type, enabled=False):
+                return judge(output.float(), possible, T, seen.K_crop, points)
+        nearest = possible[everyone, symmetric_distance(possible, T, points)[1]]
+        matches = network.match(seen)
+        found = matching_loss(matches, seen, nearest)
+        return judge(network.output(seen, matches), possible, T, seen.K_crop, points) + loss.matches * found
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mean loss of each network, and their sum."""
@@ -82,6 +89,12 @@ class CosyPoseModule(LossModule):
         for stage, network in self.networks.items():
             norm = nn.utils.clip_grad_norm_(_parameters(network), self.settings.loss.clip)
             self.log(f"train/{stage}_gradient_norm", norm)
+
+
+def _network(settings: CosyPoseSettings) -> nn.Module:
+    if settings.network.backbone == "matching":
+        return MatchingNetwork(settings.network)
+    return PoseNetwork(settings.network)
 
 
 def _parameters(network: nn.Module) -> Iterator[nn.Parameter]:

@@ -20,12 +20,39 @@ from pose_models.render.renderer import Renderer
 AMBIENT, DIFFUSE = 0.6, 0.4  # a headlight: what faces the camera has its own colour
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """Objects as rendered: images (B, 3, H, W) in 0..1, black behind them, and what their pixels see.
+
+    mask: (B, H, W) bool. positions: (B, H, W, 3) mm in the camera frame. normals: (B, H, W, 3), to the camera.
+    """
+
+    images: Tensor
+    mask: Tensor
+    positions: Tensor
+    normals: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a network sees: crops (B, 3, H, W) in 0..1 and objects drawn there at poses T (B, 4, 4) mm.
+
+    regions: (B, 4) ltrb px, with intrinsics K_crop (B, 3, 3).
+    """
+
+    crops: Tensor
+    drawn: Drawing
+    T: Tensor
+    regions: Tensor
+    K_crop: Tensor
+
+
 # What training noise does to a pose: 15 degrees, a twentieth of the crop's width, 7 % of the distance.
 UNIT_ROTATION, UNIT_SHIFT, UNIT_DEPTH = 0.26, 0.05, 0.07
 
 
 class PoseNetwork(nn.Module):
-    """Maps crops and renders (B, 6, H, W) in 0..1 to pose updates (B, 9) or (B, 7); see `poses.updated`."""
+    """The paper's: maps crops and renders in 0..1 to pose updates (B, 9) or (B, 7); see `poses.updated`."""
 
     offset: Tensor
     unit: Tensor
@@ -47,24 +74,10 @@ class PoseNetwork(nn.Module):
         self.register_buffer("offset", offset, persistent=False)
         self.register_buffer("unit", unit, persistent=False)
 
-    def forward(self, pairs: Tensor) -> Tensor:
+    def forward(self, seen: Comparison) -> Tensor:
+        pairs = torch.cat([seen.crops, seen.drawn.images], dim=1)
         output: Tensor = self.pose_fc(self.backbone(pairs).mean(dim=(2, 3)))
         return self.offset + self.unit * output
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """What a network sees: crops and renders (B, 3, H, W) in 0..1; regions (B, 4) ltrb px, their K_crop (B, 3, 3)."""
-
-    crops: Tensor
-    renders: Tensor
-    regions: Tensor
-    K_crop: Tensor
-
-    @property
-    def pairs(self) -> Tensor:
-        """(B, 6, H, W)."""
-        return torch.cat([self.crops, self.renders], dim=1)
 
 
 class Comparer:
@@ -93,7 +106,8 @@ class Comparer:
             K: (B, 3, 3). index: (B,) objects by position in the table. T: (B, 4, 4) mm.
         """
         regions, K_crop = self.regions(K, index, T)
-        return Comparison(cut(images, image_index, regions, self.size), self.render(index, T, K_crop), regions, K_crop)
+        crops = cut(images, image_index, regions, self.size)
+        return Comparison(crops, self.draw(index, T, K_crop), T, regions, K_crop)
 
     def regions(self, K: Tensor, index: Tensor, T: Tensor) -> tuple[Tensor, Tensor]:
         """Regions (B, 4) ltrb around objects at poses, and the intrinsics (B, 3, 3) of their crops.
@@ -112,10 +126,9 @@ class Comparer:
         center = self.settings.render_center
         return self.renderer.cast(ids, T, K, self.size, pixel_center=center, samples=samples)
 
-    def render(self, index: Tensor, T: Tensor, K: Tensor) -> Tensor:
-        """Colours (B, 3, H, W) in 0..1 of objects at poses under a headlight, black behind them."""
-        hits = self.cast(index, T, K)
-        surfaces = self.renderer.surfaces
-        normals = surfaces.normals(hits, T, smooth=True)
-        image = shade(surfaces.colors(hits), normals, surfaces.positions(hits, T), self.lights)
-        return image.clamp(0, 1).movedim(-1, 1)
+    def draw(self, index: Tensor, T: Tensor, K: Tensor) -> Drawing:
+        """Objects at poses, under a headlight."""
+        hits, surfaces = self.cast(index, T, K), self.renderer.surfaces
+        normals, positions = surfaces.normals(hits, T, smooth=True), surfaces.positions(hits, T)
+        image = shade(surfaces.colors(hits), normals, positions, self.lights)
+        return Drawing(image.clamp(0, 1).movedim(-1, 1), hits.mask, positions, normals)

@@ -44,11 +44,11 @@ def _rows(stage: str, network: nn.Module, comparer: Comparer, batch: Mapping[str
     index, T = batch["object_index"], batch[f"start_{stage}"]
     everyone = torch.arange(len(index), device=index.device)
     seen = comparer.compare(batch["image"].float() / 255, everyone, batch["K"], index, T)
-    after = updated(T, network(seen.pairs).float(), seen.K_crop)
+    after = updated(T, network(seen).float(), seen.K_crop)
     scale = -(-PANEL_PX // comparer.size[0])
     panels = [
         interpolate(images, scale_factor=float(scale), mode="nearest")
-        for images in (seen.crops, seen.renders, comparer.render(index, after, seen.K_crop), 0.6 * seen.crops)
+        for images in (seen.crops, seen.drawn.images, comparer.draw(index, after, seen.K_crop).images, 0.6 * seen.crops)
     ]
     for pose, color in ((T, START), (after, AFTER), (batch["T_cam_obj"], TRUE)):
         lines = outlines(comparer.cast(index, pose, seen.K_crop, scale).mask)

@@ -40,15 +40,15 @@ def rotation_from_quaternion(values: Tensor) -> Tensor:
     angle = 2 * torch.atan2(sign * sine, sign * w)
     turn = vector * torch.where(sine > 0, angle / sine.where(sine > 0, 1.0), 2.0)
     size = turn.norm(dim=1, keepdim=True)
-    small, axis = _cross_matrix(turn), turn / (size + 1e-6)
-    cosine, cross = torch.cos(size)[:, :, None], _cross_matrix(axis)
+    small, axis = cross_matrix(turn), turn / (size + 1e-6)
+    cosine, cross = torch.cos(size)[:, :, None], cross_matrix(axis)
     identity = torch.eye(3, dtype=values.dtype, device=values.device)
     outer = axis[:, :, None] * axis[:, None]
     R = cosine * identity + (1 - cosine) * outer + torch.sin(size)[:, :, None] * cross
     return torch.where(size[:, :, None] ** 2 > 1e-6, R, identity + small)
 
 
-def _cross_matrix(vectors: Tensor) -> Tensor:
+def cross_matrix(vectors: Tensor) -> Tensor:
     """Matrices (B, 3, 3) of the cross product with vectors (B, 3)."""
     x, y, z = vectors.unbind(dim=1)
     zero = torch.zeros_like(x)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-UNTRAINED = ["network.backbone=small", "network.height=48", "network.width=64", "network.identity_start=true",
+UNTRAINED = ["network.backbone=matching", "network.height=48", "network.width=64", "network.identity_start=true",
              "network.box_points=100", "loss.points=60", "loss.rotations=8", "data.min_visib_px=50",
              "train.valid_items=1"]  # fmt: skip
 

@@ -23,7 +23,7 @@ def painted(panel: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 
 
 def test_a_picture_shows_crop_renders_and_outlines_of_every_sample_and_stage(small):
-    settings = resolve(CosyPoseSettings, [*UNTRAINED, "data.augment=0", "data.background=0"])
+    settings = resolve(CosyPoseSettings, [*UNTRAINED, "network.backbone=resnet18", "data.augment=0", "data.background=0"])
     infos = read_models_info(small / "models")
     meshes = {i: load_mesh(small / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}
     table = ObjectTable.of(meshes, infos, rotations=8)
@@ -48,10 +48,10 @@ def test_a_picture_shows_crop_renders_and_outlines_of_every_sample_and_stage(sma
         )
         output = torch.tensor([[1.0, 0, 0, 0, 1, 0, 9, 0, 1]]).repeat(2, 1)
         after = updated(batch[f"start_{stage}"], output, seen.K_crop)
-        moved = module.comparer.render(batch["object_index"], after, seen.K_crop)
+        moved = module.comparer.draw(batch["object_index"], after, seen.K_crop).images
         for number, row in enumerate(mine):
             crop, start, later, lines = np.split(row, 4, axis=1)
-            for panel, expected in ((crop, seen.crops), (start, seen.renders), (later, moved)):
+            for panel, expected in ((crop, seen.crops), (start, seen.drawn.images), (later, moved)):
                 wanted = expected[number].permute(1, 2, 0).numpy() * 255
                 np.testing.assert_allclose(panel[1::SCALE, 1::SCALE], wanted, atol=0.51)
             true = module.comparer.cast(one[:1] * 0 + batch["object_index"][number], batch["T_cam_obj"][[number]],

@@ -1,5 +1,6 @@
 """Training of CosyPose: samples, what the networks are shown, what they learn from."""
 
+import dataclasses
 import json
 import shutil
 
@@ -66,7 +67,7 @@ def test_the_object_is_where_it_is_rendered(small, world):
             T = torch.from_numpy(instance.T_cam_obj).float()[None]
             seen = comparer.compare(mask, torch.tensor([0]), torch.from_numpy(K).float()[None], index, T)
             inside = cut(torch.ones_like(mask), torch.tensor([0]), seen.regions, comparer.size)[0, 0] > 0.99
-            a, b = (seen.crops[0, 0] > 0.5) & inside, (seen.renders[0].sum(dim=0) > 0) & inside
+            a, b = (seen.crops[0, 0] > 0.5) & inside, (seen.drawn.mask[0]) & inside
             if b.sum() > 500:  # not cut off by the image's edge
                 overlaps.append(float((a & b).sum() / (a | b).sum()))
     assert len(overlaps) >= 4
@@ -107,23 +108,29 @@ def test_the_output_that_leads_to_the_truth_costs_nothing_and_gradients_are_righ
     assert torch.autograd.gradcheck(lambda o: disentangled_loss(o, possible, start, K, points), [output], eps=1e-7)
 
 
-def test_gradients_of_the_whole_step_agree_with_finite_differences(small, world):
+@pytest.mark.parametrize("backbone", ["resnet18", "matching"])
+def test_gradients_of_the_whole_step_agree_with_finite_differences(small, world, backbone):
     torch.manual_seed(0)
-    module = CosyPoseModule(settings(), world[1].ids).double().eval()
+    module = CosyPoseModule(settings(f"network.backbone={backbone}"), world[1].ids).double().eval()
     module.show(*world)
     batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(2)])
     comparer = module.comparer
-    seen = comparer.compare(batch["image"].float() / 255, torch.arange(2), batch["K"], batch["object_index"],
-                            batch["start_refiner"])  # fmt: skip
-    possible = (batch["T_cam_obj"][:, None] @ comparer.symmetries[batch["object_index"]]).double()
-    network, T = module.networks["refiner"], batch["start_refiner"].double()
+    compare = comparer.compare
+    comparer.compare = lambda *arguments: in_double(compare(*arguments[:-1], arguments[-1].float()))
+    comparer.symmetries = comparer.symmetries.double()
+    batch |= {name: batch[name].double() for name in ("T_cam_obj", "points", "start_refiner")}
+    network, T, points = module.networks["refiner"], batch["start_refiner"], batch["points"]
+    possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[batch["object_index"]]
 
     def loss():
-        output = network(seen.pairs.double())
-        return disentangled_loss(output, possible, T, seen.K_crop.double(), batch["points"].double()).sum()
+        if backbone == "matching":
+            return module.loss("refiner", batch).sum()
+        seen = comparer.compare(batch["image"].float() / 255, torch.arange(2), batch["K"], batch["object_index"], T)
+        return disentangled_loss(network(seen), possible, T, seen.K_crop, points).sum()
 
     loss().backward()
-    for parameter in (network.pose_fc.weight, next(network.backbone.parameters())):
+    parameters = list(network.parameters())
+    for parameter in (parameters[-4], parameters[-2], *(p for p in parameters if p.ndim == 0)):
         direction = torch.randn_like(parameter)
         values = []
         for step in (1e-7, -1e-7):  # few kinks (of ReLU, of the distance) on the way; with this seed none
@@ -133,6 +140,13 @@ def test_gradients_of_the_whole_step_agree_with_finite_differences(small, world)
                 parameter -= step * direction
         slope = (values[0] - values[1]) / 2e-7
         assert float((parameter.grad * direction).sum()) == pytest.approx(slope, rel=1e-3, abs=1e-7)
+
+
+def in_double(value):
+    """A tensor, or a dataclass of such, with double where there was float."""
+    if dataclasses.is_dataclass(value):
+        return type(value)(*(in_double(getattr(value, field.name)) for field in dataclasses.fields(value)))
+    return value.double() if value.is_floating_point() else value
 
 
 def test_both_networks_learn(small, world):

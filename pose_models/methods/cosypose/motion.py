@@ -1,0 +1,78 @@
+"""The motion of an object that moves its points to where they are seen: Gauss-Newton on reprojection errors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pose_models.methods.cosypose.poses import cross_matrix
+
+LARGEST_DEPTH_CHANGE = 0.6  # natural logarithm
+
+
+def motion_output(
+    offsets: Tensor, t: Tensor, focal: Tensor, targets: Tensor, weights: Tensor, spread: Tensor, passes: int = 3
+) -> Tensor:
+    """The output (B, 9) of a pose network (cosypose.md section 3.4) that explains where points are seen.
+
+    Rotation w (rad), shift v (px) and log depth change k minimise the weighted squared distances of the moved points
+    from their targets plus a prior |(v, k, w) / spread|^2. The rotation is linearised anew in every pass: turning by
+    15 degrees shrinks what is seen as much as moving away by 5 cm does, which a single linear step takes for depth.
+
+    Args:
+        offsets: (B, N, 3) mm, points relative to the object's origin, in camera axes. t: (B, 3) mm, that origin.
+        focal: (B, 2) px. targets: (B, N, 2) px, relative to the principal point. weights: (B, N) 1 / px^2.
+        spread: (6,) standard deviations of v (2), k and w (3).
+    """
+    R = torch.eye(3, dtype=t.dtype, device=t.device).expand(len(t), 3, 3)
+    slopes, done = t[:, :2] / t[:, 2:], torch.zeros(len(t), 6, dtype=t.dtype, device=t.device)
+    prior = torch.eye(6, dtype=t.dtype, device=t.device)
+    for _ in range(passes):
+        motion = done * spread
+        depth = t[:, 2:] * torch.exp(motion[:, 2:3])
+        moved = torch.cat([(slopes + motion[:, :2] / focal) * depth, depth], dim=1)
+        turned = offsets @ R.transpose(1, 2)
+        errors, J = _errors(turned, moved, focal, targets)
+        J = J * spread
+        weighted = (J * weights.repeat(1, 2)[..., None]).transpose(1, 2)
+        step = torch.linalg.solve(weighted @ J + prior, weighted @ errors[..., None] - done[..., None])[..., 0]
+        done = done + step
+        done = torch.cat([done[:, :2], _limited(done[:, 2:3], spread[2]), done[:, 3:]], dim=1)
+        R = rotation_from_vector(step[:, 3:] * spread[3:]) @ R
+    motion = done * spread
+    return torch.cat([R[:, :, 0], R[:, :, 1], motion[:, :2], torch.exp(motion[:, 2:3])], dim=1)
+
+
+def _limited(change: Tensor, unit: Tensor) -> Tensor:
+    bound = LARGEST_DEPTH_CHANGE / float(unit)
+    return change.clamp(-bound, bound)
+
+
+def _errors(turned: Tensor, moved: Tensor, focal: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors (B, 2N) px, all of x first, and the derivatives (B, 2N, 6) of the projections by (v, k, w)."""
+    points = turned + moved[:, None]
+    near = moved[:, None, 2] / 10  # no point comes closer than that: steps may be wild while a network learns
+    z = torch.maximum(points[..., 2], near)
+    slope = points[..., :2] / z[..., None]
+    X, Y, Z = turned.unbind(dim=2)
+    zero = torch.zeros_like(X)
+    # How a point moves with w: w x (X, Y, Z).
+    turns = (torch.stack([zero, Z, -Y], dim=2), torch.stack([-Z, zero, X], dim=2), torch.stack([Y, -X, zero], dim=2))
+    rows, errors = [], []
+    for axis in range(2):
+        f, s = focal[:, None, axis], slope[..., axis]
+        shift = (moved[:, None, 2] / z).expand_as(X)
+        depth = f * (moved[:, None, axis] - s * moved[:, None, 2]) / z
+        turn = f[..., None] * (turns[axis] - s[..., None] * turns[2]) / z[..., None]
+        by_shift = [shift, zero] if axis == 0 else [zero, shift]
+        rows.append(torch.cat([torch.stack([*by_shift, depth], dim=2), turn], dim=2))
+        errors.append(targets[..., axis] - f * s)
+    return torch.cat(errors, dim=1), torch.cat(rows, dim=1)
+
+
+def rotation_from_vector(w: Tensor) -> Tensor:
+    """Rotations (B, 3, 3) about axes and by angles w (B, 3) rad."""
+    angle = torch.sqrt((w**2).sum(dim=1) + 1e-12)[:, None, None]
+    cross = cross_matrix(w)
+    identity = torch.eye(3, dtype=w.dtype, device=w.device)
+    return identity + torch.sin(angle) / angle * cross + (1 - torch.cos(angle)) / angle**2 * (cross @ cross)

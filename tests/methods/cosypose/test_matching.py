@@ -1,0 +1,165 @@
+"""The network that matches points: the motion it solves for, where it says that points are, what it learns from."""
+
+import numpy as np
+import pytest
+import torch
+
+from pose_models.datasets.bop import BopScene, read_models_info
+from pose_models.meshes.mesh import load_mesh
+from pose_models.methods.cosypose.config import CosyPoseSettings
+from pose_models.methods.cosypose.matching import (
+    STRIDE,
+    Matches,
+    MatchingNetwork,
+    cell_centers,
+    chosen_pixels,
+    edges,
+    matching_loss,
+)
+from pose_models.methods.cosypose.motion import motion_output, rotation_from_vector
+from pose_models.methods.cosypose.network import Comparer
+from pose_models.methods.cosypose.objects import ObjectTable
+from pose_models.methods.cosypose.poses import disturbed, draw_noise, rotation_from_euler, transformed, updated
+from pose_models.settings import resolve
+from tests.methods.cosypose.conftest import UNTRAINED
+
+SPREAD = torch.tensor([3.0, 3.0, 0.1, 0.3, 0.3, 0.3]).double()
+
+
+def motions(count: int = 16):
+    """Objects off the camera's axis, and what an output that moves them does to 60 of their points."""
+    rng = np.random.default_rng(0)
+    K = torch.tensor([[400.0, 0, 32], [0, 420.0, 24], [0, 0, 1]]).double().expand(count, 3, 3)
+    T = torch.eye(4).double().repeat(count, 1, 1)
+    T[:, :3, :3] = torch.from_numpy(rotation_from_euler(rng.normal(size=(count, 3))))
+    T[:, :3, 3] = torch.from_numpy(rng.normal(size=(count, 3)) * [200, 150, 60] + [0, 0, 700])
+    R = torch.from_numpy(rotation_from_euler(rng.normal(0, np.deg2rad(15), (count, 3))))
+    shift = torch.from_numpy(rng.normal(size=(count, 2)) * 5)
+    depth = torch.from_numpy(np.exp(rng.normal(0, 0.08, (count, 1))))
+    output = torch.cat([R[:, :, 0], R[:, :, 1], shift, depth], dim=1)
+    points = torch.from_numpy(rng.normal(size=(count, 60, 3)) * 30)
+    camera = transformed(updated(T, output, K), points)
+    focal = torch.tensor([400.0, 420.0]).double().expand(count, 2)
+    targets = camera[..., :2] / camera[..., 2:] * focal[:, None]
+    return transformed(T, points) - T[:, None, :3, 3], T[:, :3, 3], focal, targets, output
+
+
+def test_the_motion_that_explains_all_points_is_found():
+    offsets, t, focal, targets, output = motions()
+    weights = torch.full(targets.shape[:2], 100.0).double()
+    found = motion_output(offsets, t, focal, targets, weights, SPREAD, passes=8)
+    torch.testing.assert_close(found, output, atol=2e-3, rtol=0)
+    weights[:, ::2] = 0  # what weighs nothing may be anywhere
+    targets[:, ::2] = 1e3
+    torch.testing.assert_close(motion_output(offsets, t, focal, targets, weights, SPREAD, passes=8), output, atol=4e-3,
+                               rtol=0)  # fmt: skip
+
+
+def test_depth_needs_more_than_one_linear_step():
+    offsets, t, focal, targets, output = motions(200)
+    weights = torch.ones(targets.shape[:2]).double()
+    spread = output[:, 8].log().std()
+    errors = [
+        (motion_output(offsets, t, focal, targets, weights, SPREAD, passes)[:, 8].log() - output[:, 8].log()).std()
+        for passes in (1, 3)
+    ]
+    assert errors[0] > 0.3 * spread
+    assert errors[1] < 0.1 * spread
+
+
+def test_without_weights_nothing_moves_and_gradients_are_right():
+    offsets, t, focal, targets, _ = motions(3)
+    still = motion_output(offsets, t, focal, targets, torch.zeros(targets.shape[:2]).double(), SPREAD)
+    torch.testing.assert_close(still, torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1]).double().expand(3, 9))
+    weights = torch.full(targets.shape[:2], 0.5).double().requires_grad_()
+    targets = targets.requires_grad_()
+    solve = lambda places, w: motion_output(offsets, t, focal, places, w, SPREAD)  # noqa: E731
+    assert torch.autograd.gradcheck(solve, [targets, weights], eps=1e-6, atol=1e-6)
+
+
+def test_rotations_about_vectors():
+    w = torch.tensor([[0.0, 0, 0], [0.0, 0, np.pi / 2], [0.3, -0.2, 0.4]]).double()
+    R = rotation_from_vector(w)
+    torch.testing.assert_close(R[0], torch.eye(3).double())
+    torch.testing.assert_close(R[1] @ torch.tensor([1.0, 0, 0]).double(), torch.tensor([0.0, 1, 0]).double())
+    torch.testing.assert_close(R[2], torch.matrix_exp(torch.tensor([[0, -0.4, -0.2], [0.4, 0, -0.3], [0.2, 0.3, 0]]).double()))
+
+
+def test_pixels_are_spread_over_the_mask():
+    mask = torch.zeros((3, 20, 30), dtype=torch.bool)
+    mask[0, 4:14, 5:25], mask[1, 7, 9] = True, True
+    pixels, is_point = chosen_pixels(mask, 40)
+    assert is_point.tolist() == [[True] * 40, [True] * 40, [False] * 40]
+    assert mask[0].flatten()[pixels[0]].all()
+    assert len(set(pixels[0].tolist())) == 40
+    assert np.diff(pixels[0].numpy() // 30).max() <= 1  # every row has some
+    assert pixels[1].tolist() == [7 * 30 + 9] * 40
+
+
+@pytest.fixture(scope="module")
+def seen(small):
+    """Objects of an image, cut out and drawn at disturbed poses; true poses (B, 4, 4); the settings."""
+    settings = resolve(CosyPoseSettings, UNTRAINED)
+    infos = read_models_info(small / "models")
+    meshes = {i: load_mesh(small / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}
+    comparer = Comparer(meshes, ObjectTable.of(meshes, infos, rotations=8), settings.network, "cpu")
+    scene = BopScene(small / "train_synt" / "000000")
+    instances = scene.ground_truth[0]
+    index = torch.tensor([comparer.table.ids.index(instance.obj_id) for instance in instances])
+    T_true = np.stack([instance.T_cam_obj for instance in instances])
+    T = torch.from_numpy(disturbed(T_true, draw_noise(np.random.default_rng(0), len(index)))).float()
+    image = torch.from_numpy(np.ascontiguousarray(scene.rgb(0).transpose(2, 0, 1)))[None].float() / 255
+    K = torch.from_numpy(scene.camera(0).K).float().expand(len(index), 3, 3)
+    found = comparer.compare(image, torch.zeros(len(index), dtype=torch.int64), K, index, T)
+    return found, torch.from_numpy(T_true).float(), settings
+
+
+def test_an_untrained_network_moves_nothing_far(seen):
+    comparison, _, settings = seen
+    torch.manual_seed(0)
+    network = MatchingNetwork(settings.network).eval()
+    with torch.no_grad():
+        output = network(comparison)
+    still = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1]).expand(len(output), 9)
+    assert ((output - still)[:, 6:8].abs() < 4).all()  # pixels of 64
+    assert ((output - still)[:, [0, 1, 2, 3, 4, 5, 8]].abs() < 0.15).all()
+
+
+def test_points_matched_with_their_true_cells_lead_to_the_truth(seen):
+    """And cost less than others, up to what cells can tell."""
+    comparison, T_true, settings = seen
+    network = MatchingNetwork(settings.network).eval()
+    with torch.no_grad():
+        matches = network.match(comparison)
+    torch.testing.assert_close(matches.points, comparison.drawn.positions.flatten(1, 2).gather(
+        1, chosen_pixels(comparison.drawn.mask, 96)[0][..., None].expand(-1, -1, 3)))  # fmt: skip
+    height, width = comparison.crops.shape[2:]
+    camera = transformed(T_true @ torch.linalg.inv(comparison.T), matches.points) @ comparison.K_crop.transpose(1, 2)
+    places = camera[..., :2] / camera[..., 2:]
+    grid = cell_centers((height // STRIDE, width // STRIDE), places)
+    perfect = -((places[:, :, None] - grid) ** 2).sum(dim=3)
+    weights = torch.full(matches.weights.shape, 10.0)
+    loss = [
+        matching_loss(Matches(matches.points, scores, places, weights), comparison, T_true)
+        for scores in (perfect, matches.scores, perfect.flip(2))
+    ]
+    assert (loss[0] < loss[1]).all()
+    assert (loss[1] < loss[2]).all()
+    moved = updated(comparison.T, network.output(comparison, Matches(matches.points, perfect, places, weights)),
+                    comparison.K_crop)  # fmt: skip
+    points = torch.randn((len(moved), 50, 3), generator=torch.Generator().manual_seed(0)) * 30
+    before, after = ((transformed(T, points) - transformed(T_true, points)).norm(dim=2).mean(dim=1)
+                     for T in (comparison.T, moved))  # fmt: skip
+    assert (after < 0.25 * before).all()
+
+
+def test_edges_are_the_same_for_light_beside_dark_and_dark_beside_light():
+    image = torch.rand((1, 3, 20, 30), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(edges(1 - image), edges(image), atol=1e-5, rtol=0)
+    torch.testing.assert_close(edges(image + 0.5), edges(image), atol=1e-5, rtol=0)
+    ramp = torch.linspace(0, 1, 30).expand(1, 3, 20, 30)
+    cosine, sine, strength = edges(ramp)[0, :, 10, 15]
+    assert cosine > 0.9 * strength > 0  # what changes along x has direction 0, along y a half turn
+    assert abs(sine) < 1e-6
+    assert edges(ramp.transpose(2, 3))[0, 0, 15, 10] < 0
+    assert torch.equal(edges(torch.full((1, 3, 9, 9), 0.3)), torch.zeros(1, 3, 9, 9))
