@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 INPUTS = 6  # RGB of the crop, RGB of the render
-EDGES = 3  # channels of `edges`
 DROP_CONNECT = 0.2
 
 
@@ -31,8 +30,6 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
         return resnet(name)
     if name == "flownet":
         return FlowNetEncoder(), 1024
-    if name == "small":
-        return SmallEncoder(), SmallEncoder.features
     raise ValueError(f"backbone '{name}' is not known")
 
 
@@ -149,53 +146,6 @@ class FlowNetEncoder(nn.Sequential):
             layers += [convolution, nn.LeakyReLU(0.1, inplace=True)]
             inputs = outputs
         super().__init__(*layers)
-
-
-class SmallEncoder(nn.Module):
-    """Three convolutions of stride 2 and a hidden layer, for CPUs and small crops: (B, 6, H, W) to (B, C, 1, 1).
-
-    Beside the colours it sees the `edges` of crop and render. Their colours agree so little (light, background) that
-    from colours alone the same network needed three times as many samples before it learnt anything. The map keeps
-    its cells apart: from few samples a network learns sooner where things are if it need not find out through the
-    zeros of the padding.
-    """
-
-    widths = (24, 64, 96)
-    cells = (5, 6)
-    features = 256
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        inputs = INPUTS + 2 * EDGES
-        for width, kernel in zip(self.widths, (5, 3, 3), strict=True):
-            convolution = nn.Conv2d(inputs, width, kernel, stride=2, padding=kernel // 2, bias=False)
-            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            inputs = width
-        self.convolutions = nn.Sequential(*layers, PreActivationBlock(inputs, inputs, 1))
-        self.hidden = nn.Linear(inputs * self.cells[0] * self.cells[1], self.features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        crops, renders = x[:, : INPUTS // 2], x[:, INPUTS // 2 :]
-        seen = torch.cat([(x - 0.45) / 0.25, edges(crops), edges(renders)], dim=1)
-        cells = functional.adaptive_avg_pool2d(functional.relu(self.convolutions(seen)), self.cells)
-        return functional.relu(self.hidden(cells.flatten(1)))[:, :, None, None]
-
-
-def edges(images: Tensor) -> Tensor:
-    """Directions and strength (B, 3, H, W) of the edges in images (B, C, H, W), relative to those around.
-
-    Directions are cosine and sine of twice the angle, times the strength: light beside dark is the same as dark beside
-    light, and colours whose edges agree add up.
-    """
-    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    strength = torch.sqrt(dx**2 + dy**2)
-    safe = strength + 1e-3
-    found = torch.stack([(dx**2 - dy**2) / safe, 2 * dx * dy / safe, strength], dim=1).sum(dim=2)
-    around = functional.avg_pool2d(found[:, 2:], 9, stride=1, padding=4)
-    return found / (around + 0.05)
 
 
 def pooled(features: Tensor) -> Tensor:

@@ -64,6 +64,9 @@ class DataSettings(Settings):
     augment: float = Field(0.8, ge=0, le=1, description="share of images that are blurred, sharpened, brightened, ...")
     blur: float = Field(1.0, ge=0, le=1, description="share of those that are blurred; the release meant 0.4")
     grey: float = Field(0.0, ge=0, le=1, description="share of those that lose their colours, for grey test images")
+    turn: float = Field(
+        0.0, ge=0, le=180, description="images are turned about the optical axis by at most this, degrees (the paper: 0)"
+    )
     background: float = Field(0.3, ge=0, le=1, description="share of images whose background becomes a photograph")
     backgrounds: str = Field(
         "data/voc2012", description="folder of those photographs (Pascal VOC); without it the backgrounds stay"

@@ -21,6 +21,7 @@ from pose_models.datasets.instances import InstanceRef, visible_instances
 from pose_models.files import InputError
 from pose_models.images.pillow_chain import filtered, with_background
 from pose_models.images.resize import box_of_label, to_size
+from pose_models.images.turn import turned
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.cosypose.poses import disturbed, draw_noise, fixed_start, upright_start
@@ -29,6 +30,7 @@ from pose_models.synthesis.bank import image_files
 Array = NDArray[np.float64]
 CACHED_BYTES = 600_000_000
 TRIES = 20
+LEFT = 0.7  # share of an object's pixels that have to stay in a turned image
 
 
 class PoseSamples:
@@ -85,7 +87,7 @@ class PoseSamples:
             made = self._make(self.instances[int(rng.choice(rows))], rng)
             if made is not None:
                 return made
-        raise InputError(f"{TRIES} images in a row lose their objects when they are resized; change data.height, width")
+        raise InputError(f"{TRIES} images in a row lose their objects when they are resized or turned; change data.height, width, turn")
 
     def valid_sample(self, number: int) -> dict[str, Tensor]:
         """Validation sample, through the same augmentation as training."""
@@ -96,7 +98,8 @@ class PoseSamples:
 
     def _make(self, instance: InstanceRef, rng: np.random.Generator) -> dict[str, Tensor] | None:
         """The sample of an instance; None where resizing leaves nothing of it."""
-        image, K, box = self._image(instance.scene, instance.im_id), instance.K, None
+        image, K, T = self._image(instance.scene, instance.im_id), instance.K, instance.T_cam_obj
+        visible: NDArray[np.bool_] | None = None
         scene, data = self.scenes[instance.scene], self.settings.data
         background = rng.random() < data.background and bool(self.photos)
         if background or image.shape[:2] != self.size:
@@ -105,12 +108,22 @@ class PoseSamples:
             box = box_of_label(labels, instance.gt_id + 1)
             if box is None:
                 return None
+            visible = labels == instance.gt_id + 1
             if background:
                 photo = read_image(self.photos[int(rng.integers(len(self.photos)))], 1)[..., ::-1]
                 image = with_background(image, labels > 0, np.ascontiguousarray(photo))
         else:
             x, y, width, height = scene.ground_truth_info[instance.im_id][instance.gt_id].bbox_visib
             box = np.array([x, y, x + width, y + height], dtype=np.float64)
+        matching = self.settings.network.backbone == "matching"
+        if visible is None and (data.turn or matching):
+            visible = scene.mask(instance.im_id, instance.gt_id)
+        if data.turn and visible is not None:
+            whole, angle = visible, np.deg2rad(rng.uniform(-data.turn, data.turn))
+            image, visible, T = turned(image, whole, K, T, angle)
+            box = box_of_label(visible.astype(np.uint16), 1)
+            if box is None or visible.sum() < LEFT * whole.sum():
+                return None
         if rng.random() < data.augment:
             image = filtered(image, rng, data.blur, data.grey)
         index = self.table.ids.index(instance.obj_id)
@@ -118,13 +131,15 @@ class PoseSamples:
         sample = {
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             "K": torch.from_numpy(K).float(),
-            "T_cam_obj": torch.from_numpy(instance.T_cam_obj).float(),
+            "T_cam_obj": torch.from_numpy(T).float(),
             "object_index": torch.tensor(index),
             "points": points,
         }
+        if matching and visible is not None:
+            sample["visible"] = torch.from_numpy(visible)
         starts = {
             "coarse": disturbed(self._start(box, K, points), draw_noise(rng, 1, rotate=False)),
-            "refiner": disturbed(instance.T_cam_obj[None], draw_noise(rng, 1)),
+            "refiner": disturbed(T[None], draw_noise(rng, 1)),
         }
         if self.settings.network.start == "fixed":  # the paper's coarse network sees no noise
             starts["coarse"] = self._start(box, K, points)

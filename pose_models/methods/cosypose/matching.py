@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pose_models.methods.cosypose.config import NetworkSettings
-from pose_models.methods.cosypose.motion import motion_output
+from pose_models.methods.cosypose.motion import fitted_rotation, motion_output
 from pose_models.methods.cosypose.network import UNIT_DEPTH, UNIT_ROTATION, UNIT_SHIFT, Comparison
 from pose_models.methods.cosypose.poses import transformed
 
@@ -26,94 +26,161 @@ WIDTHS = (24, 48, 96, 96)
 KEY_DIM = 32
 EDGES = 3  # channels of `edges`
 LEAST_VARIANCE = 2.0  # px^2
+NAME_DIM = 16
+KEY_WIDTH = 128
+KEY_GAIN = 8.0
+FREQUENCIES = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """Where N points of the render lie in the crop's M cells.
+    """Where N points of an object lie in the crop's M cells.
 
     points: (B, N, 3) mm in the camera frame, at the pose of the render. scores: (B, N, M), logits of a point's cell, and
-    of a cell's point. places: (B, N, 2) px, the means over the cells. weights: (B, N) 1 / px^2, 0 for points that are none.
+    of a cell's point. shown: (B, N), logits of whether a point can be seen. places: (B, N, 2) px, means over the cells.
+    weights: (B, N) 1 / px^2, 0 for points that are none.
     """
 
     points: Tensor
     scores: Tensor
+    shown: Tensor
     places: Tensor
     weights: Tensor
 
 
 class MatchingNetwork(nn.Module):
-    """Maps comparisons to pose updates (B, 9); without training it changes nothing.
-
-    A point of the render and a cell of the crop have a vector each, their product says how well they match; far cells
-    are less likely than near ones. The vectors are made by two U-Nets, which see colours, `edges` and, of the render,
-    mask, relief and normals.
-    """
+    """Maps comparisons to pose updates (B, 9). A point and a cell have a vector each; their product says how well they match."""
 
     spread: Tensor
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.crop_net = UNet(3 + EDGES, 0, WIDTHS, KEY_DIM)
-        self.render_net = UNet(3 + EDGES, 5, WIDTHS, KEY_DIM + 1)
         self.gain = nn.Parameter(torch.tensor(1.0))
-        self.reach = nn.Parameter(torch.tensor(math.log(0.15 * settings.width)))  # px, logarithm
         self.trust = nn.Parameter(torch.tensor(-3.0))
-        shift = UNIT_SHIFT * settings.width
-        spread = torch.tensor([shift, shift, UNIT_DEPTH, *[UNIT_ROTATION] * 3])
-        self.register_buffer("spread", spread, persistent=False)
+        self.evidence = nn.Parameter(torch.tensor([1.0, 0.0]))
 
     def forward(self, seen: Comparison) -> Tensor:
         return self.output(seen, self.match(seen))
 
     def match(self, seen: Comparison) -> Matches:
-        """Find points of the render in the crop."""
-        crop_cells = self.crop_net(_colors_and_edges(seen.crops))
-        depth, height = seen.T[:, 2, 3, None, None], seen.crops.shape[2]
-        relief = (seen.drawn.positions[..., 2] - depth) / depth * seen.K_crop[:, :1, :1] / (height / 2)
-        mask = seen.drawn.mask.to(relief)
-        shape = torch.cat([(relief * mask)[:, None], mask[:, None], seen.drawn.normals.movedim(-1, 1) * mask[:, None]], dim=1)
-        render_cells = self.render_net(_colors_and_edges(seen.drawn.images), functional.avg_pool2d(shape, STRIDE))
-
-        pixels, is_point = chosen_pixels(seen.drawn.mask, POINTS)
-        width = seen.crops.shape[3]
-        rows, columns = pixels // width, pixels % width
-        cells = rows // STRIDE * (width // STRIDE) + columns // STRIDE
-        keys = render_cells.flatten(2).gather(2, cells[:, None].expand(-1, render_cells.shape[1], -1))
-        scores = keys[:, :-1].transpose(1, 2) @ crop_cells.flatten(2) * (self.gain / math.sqrt(KEY_DIM))
-        grid = cell_centers(crop_cells.shape[2:], scores)
-        here = torch.stack([columns, rows], dim=2).to(scores)
-        away = ((here[:, :, None] - grid) ** 2).sum(dim=3)
-        scores = scores - away * (0.5 * torch.exp(-2 * self.reach))
-        likelihood = scores.softmax(dim=2)
-        places = likelihood @ grid
-        variance = (likelihood @ (grid**2).sum(dim=1) - (places**2).sum(dim=2)).clamp(min=0)
-        weights = is_point * torch.exp(self.trust) * torch.sigmoid(keys[:, -1]) * 4 / (variance + LEAST_VARIANCE)
-        points = seen.drawn.positions.flatten(1, 2).gather(1, pixels[..., None].expand(-1, -1, 3))
-        return Matches(points, scores, places, weights)
+        """Find points of the object in the crop."""
+        raise NotImplementedError
 
     def output(self, seen: Comparison, matches: Matches) -> Tensor:
         """The pose update (B, 9) that brings the points to their places."""
         t, K = seen.T[:, :3, 3], seen.K_crop
-        targets = matches.places - K[:, None, :2, 2]
+        offsets, targets = matches.points - t[:, None], matches.places - K[:, None, :2, 2]
         focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
-        return motion_output(matches.points - t[:, None], t, focal, targets, matches.weights, self.spread)
+        R = self.first_rotation(offsets, targets, matches.weights)
+        return motion_output(offsets, t, focal, targets, matches.weights, self.spread, R)
+
+    def first_rotation(self, offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor | None:
+        """Where the search for the motion begins, as of `motion_output`."""
+        return None
+
+    def _matched(self, points: Tensor, keys: Tensor, cells: Tensor, bias: Tensor | None, is_point: Tensor) -> Matches:
+        """Points with keys (B, N, C + 1) among cells (B, C, height, width); bias (B, N, M) of their scores.
+
+        The keys' last number says how much evidence in the crop a point needs to count as shown.
+        """
+        scores = keys[..., :-1] @ cells.flatten(2) * (self.gain / math.sqrt(KEY_DIM))
+        if bias is not None:
+            scores = scores + bias
+        excess = scores.logsumexp(dim=2) - math.log(scores.shape[2]) - keys[..., -1]
+        shown = (self.evidence[0] * excess + self.evidence[1]).masked_fill(~is_point, -math.inf)
+        grid = cell_centers(cells.shape[2:], scores)
+        likelihood = scores.softmax(dim=2)
+        places = likelihood @ grid
+        variance = (likelihood @ (grid**2).sum(dim=1) - (places**2).sum(dim=2)).clamp(min=0)
+        weights = torch.exp(self.trust) * torch.sigmoid(shown) * 4 / (variance + LEAST_VARIANCE)
+        return Matches(points, scores, shown, places, weights)
 
 
-def matching_loss(matches: Matches, seen: Comparison, T_true: Tensor) -> Tensor:
-    """Negative log-likelihood (B,) of the points' true cells plus that of these cells' points; nats, mean over points.
+class RefinerMatching(MatchingNetwork):
+    """Points are pixels of the render, their keys come from it; far cells are less likely than near ones.
 
-    Points that truly lie outside the crop do not count.
+    The U-Nets see colours, `edges` and, of the render, mask, relief and normals. Untrained it changes nothing.
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__(settings)
+        self.render_net = UNet(3 + EDGES, 5, WIDTHS, KEY_DIM + 1)
+        self.reach = nn.Parameter(torch.tensor(math.log(0.15 * settings.width)))  # px, logarithm
+        shift = UNIT_SHIFT * settings.width
+        spread = torch.tensor([shift, shift, UNIT_DEPTH, *[UNIT_ROTATION] * 3])
+        self.register_buffer("spread", spread, persistent=False)
+
+    def match(self, seen: Comparison) -> Matches:
+        crop_cells = self.crop_net(_colors_and_edges(seen.crops))
+        depth, (height, width) = seen.T[:, 2, 3, None, None], seen.crops.shape[2:]
+        relief = (seen.drawn.positions[..., 2] - depth) / depth * seen.K_crop[:, :1, :1] / (height / 2)
+        mask = seen.drawn.mask.to(relief)[:, None]
+        shape = torch.cat([relief[:, None], torch.ones_like(mask), seen.drawn.normals.movedim(-1, 1)], dim=1) * mask
+        render_cells = self.render_net(_colors_and_edges(seen.drawn.images), functional.avg_pool2d(shape, STRIDE))
+
+        pixels, is_point = chosen_pixels(seen.drawn.mask, POINTS)
+        rows, columns = pixels // width, pixels % width
+        cells = rows // STRIDE * (width // STRIDE) + columns // STRIDE
+        keys = render_cells.flatten(2).gather(2, cells[:, None].expand(-1, KEY_DIM + 1, -1))
+        here = torch.stack([columns, rows], dim=2).to(keys)
+        away = ((here[:, :, None] - cell_centers(crop_cells.shape[2:], keys)) ** 2).sum(dim=3)
+        points = seen.drawn.positions.flatten(1, 2).gather(1, pixels[..., None].expand(-1, -1, 3))
+        bias = away * (-0.5 * torch.exp(-2 * self.reach))
+        return self._matched(points, keys.transpose(1, 2), crop_cells, bias, is_point)
+
+
+class CoarseMatching(MatchingNetwork):
+    """Points are those of the model, from all sides; their keys come from where they lie on it.
+
+    Which object it is says the render, that shows every object from the same side.
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__(settings)
+        self.name_net = nn.Sequential(_convolution(3 + EDGES, 24, 5, 2), _convolution(24, 32, 3, 2), nn.Flatten())
+        cells = math.ceil(settings.height / 4) * math.ceil(settings.width / 4)
+        self.name = nn.Linear(32 * cells, NAME_DIM)
+        self.key_net = nn.Sequential(
+            nn.Linear(3 + 6 * len(FREQUENCIES) + NAME_DIM, KEY_WIDTH),
+            nn.ReLU(inplace=True),
+            nn.Linear(KEY_WIDTH, KEY_WIDTH),
+            nn.ReLU(inplace=True),
+            nn.Linear(KEY_WIDTH, KEY_DIM + 1),
+        )
+        shift = UNIT_SHIFT * settings.width
+        spread = torch.tensor([*[10 * shift] * 2, 3 * UNIT_DEPTH, *[UNIT_ROTATION] * 3])
+        self.register_buffer("spread", spread, persistent=False)
+
+    def match(self, seen: Comparison) -> Matches:
+        crop_cells = self.crop_net(_colors_and_edges(seen.crops))
+        model = seen.points[:, :POINTS]
+        on_object = model / model.norm(dim=2).amax(dim=1)[:, None, None].clamp(min=1e-6)
+        waves = (on_object[..., None] * on_object.new_tensor(FREQUENCIES)).flatten(2)
+        name = self.name(self.name_net(_colors_and_edges(seen.drawn.images)))[:, None].expand(-1, model.shape[1], -1)
+        keys = self.key_net(torch.cat([on_object, torch.sin(waves), torch.cos(waves), name], dim=2))
+        keys = torch.cat([KEY_GAIN * keys[..., :-1], keys[..., -1:]], dim=2)
+        is_point = torch.ones_like(keys[..., 0], dtype=torch.bool)
+        return self._matched(transformed(seen.T, model), keys, crop_cells, None, is_point)
+
+    def first_rotation(self, offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return fitted_rotation(offsets, targets, weights)
+
+
+def matching_loss(matches: Matches, seen: Comparison, true_points: Tensor, is_visible: Tensor) -> Tensor:
+    """How unlikely the truth is (B,), nats: the cells of visible points, the points of these cells, who is visible.
 
     Args:
-        T_true: (B, 4, 4), of equivalent true poses the one nearest to the render's.
+        true_points: (B, N, 3) mm, where the points are in the camera frame, at that of equivalent true poses that is
+            nearest to the render's. is_visible: (B, N) whether they can be seen there.
     """
     columns, rows = seen.crops.shape[3] // STRIDE, seen.crops.shape[2] // STRIDE
-    camera = transformed(T_true @ torch.linalg.inv(seen.T), matches.points) @ seen.K_crop.transpose(1, 2)
-    place = camera[..., :2] / camera[..., 2:].clamp(min=1)
+    homogeneous = true_points @ seen.K_crop.transpose(1, 2)
+    place = homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1)
     cell = (place - (STRIDE - 1) / 2) / STRIDE
     last = cell.new_tensor([columns - 1, rows - 1])
-    is_inside = ((cell >= 0) & (cell <= last)).all(dim=2) & (matches.weights > 0)
+    is_point = matches.shown > -math.inf
+    counts = is_visible & ((cell >= 0) & (cell <= last)).all(dim=2) & is_point
     cell = torch.minimum(cell.clamp(min=0), last - 1e-3)
     corner = cell.floor()
     x, y = (cell - corner).unbind(dim=2)
@@ -124,7 +191,10 @@ def matching_loss(matches: Matches, seen: Comparison, T_true: Tensor) -> Tensor:
     of_cells = matches.scores.gather(2, nearest[:, None].expand(-1, matches.scores.shape[1], -1))  # (B, point, cell)
     found = true - matches.scores.logsumexp(dim=2)
     found = found + of_cells.diagonal(dim1=1, dim2=2) - of_cells.logsumexp(dim=1)
-    return -(found * is_inside).sum(dim=1) / is_inside.sum(dim=1).clamp(min=1)
+    loss = -(found * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+    shown = matches.shown.masked_fill(~is_point, 0)
+    answers = functional.binary_cross_entropy_with_logits(shown, counts.to(loss), reduction="none") * is_point
+    return loss + answers.mean(dim=1)
 
 
 def _at(scores: Tensor, cells: Tensor) -> Tensor:

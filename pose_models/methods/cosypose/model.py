@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_models.meshes.mesh import Mesh
-from pose_models.methods.cosypose.config import CosyPoseSettings, Stage
+from pose_models.methods.cosypose.config import CosyPoseSettings, NetworkSettings, Stage
 from pose_models.methods.cosypose.losses import disentangled_loss, plain_loss, symmetric_distance
-from pose_models.methods.cosypose.matching import MatchingNetwork, matching_loss
-from pose_models.methods.cosypose.network import Comparer, PoseNetwork
+from pose_models.methods.cosypose.matching import CoarseMatching, MatchingNetwork, RefinerMatching, matching_loss
+from pose_models.methods.cosypose.network import Comparer, PoseNetwork, sampled
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.cosypose.pictures import comparison_picture
+from pose_models.methods.cosypose.poses import transformed
 from pose_models.settings import validate
 from pose_models.training import checkpoints
 from pose_models.training.module import LossModule
@@ -36,7 +37,7 @@ class CosyPoseModule(LossModule):
     def __init__(self, settings: CosyPoseSettings, object_ids: Sequence[int]) -> None:
         super().__init__()
         self.settings, self.object_ids = settings, sorted(object_ids)
-        self.networks = nn.ModuleDict({stage: _network(settings) for stage in settings.network.stages})
+        self.networks = nn.ModuleDict({stage: _network(stage, settings.network) for stage in settings.network.stages})
         self._world: tuple[Mapping[int, Mesh], ObjectTable] | None = None
         self._comparer: Comparer | None = None
 
@@ -69,7 +70,10 @@ class CosyPoseModule(LossModule):
                 return judge(output.float(), possible, T, seen.K_crop, points)
         nearest = possible[everyone, symmetric_distance(possible, T, points)[1]]
         matches = network.match(seen)
-        found = matching_loss(matches, seen, nearest)
+        true_points = transformed(nearest @ torch.linalg.inv(T), matches.points)
+        visible = comparer.faces_camera(index, nearest, seen.K_crop, true_points)
+        visible = visible & sampled(batch["visible"], true_points, batch["K"])
+        found = matching_loss(matches, seen, true_points, visible)
         return judge(network.output(seen, matches), possible, T, seen.K_crop, points) + loss.matches * found
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -91,10 +95,10 @@ class CosyPoseModule(LossModule):
             self.log(f"train/{stage}_gradient_norm", norm)
 
 
-def _network(settings: CosyPoseSettings) -> nn.Module:
-    if settings.network.backbone == "matching":
-        return MatchingNetwork(settings.network)
-    return PoseNetwork(settings.network)
+def _network(stage: Stage, settings: NetworkSettings) -> nn.Module:
+    if settings.backbone != "matching":
+        return PoseNetwork(settings)
+    return CoarseMatching(settings) if stage == "coarse" else RefinerMatching(settings)
 
 
 def _parameters(network: nn.Module) -> Iterator[nn.Parameter]:

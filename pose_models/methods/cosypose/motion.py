@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from pose_models.methods.cosypose.poses import cross_matrix
+from pose_models.methods.cosypose.poses import cross_matrix, rotation_from_6d
 
 LARGEST_DEPTH_CHANGE = 0.6  # natural logarithm
+LARGEST_STEP = 3.0  # standard deviations
+RIDGE = 0.01  # of a fit's squared lengths
 
 
 def motion_output(
-    offsets: Tensor, t: Tensor, focal: Tensor, targets: Tensor, weights: Tensor, spread: Tensor, passes: int = 3
-) -> Tensor:
+    offsets: Tensor, t: Tensor, focal: Tensor, targets: Tensor, weights: Tensor, spread: Tensor,
+    R_start: Tensor | None = None, passes: int = 3,
+) -> Tensor:  # fmt: skip
     """The output (B, 9) of a pose network (cosypose.md section 3.4) that explains where points are seen.
 
     Rotation w (rad), shift v (px) and log depth change k minimise the weighted squared distances of the moved points
@@ -23,8 +27,9 @@ def motion_output(
         offsets: (B, N, 3) mm, points relative to the object's origin, in camera axes. t: (B, 3) mm, that origin.
         focal: (B, 2) px. targets: (B, N, 2) px, relative to the principal point. weights: (B, N) 1 / px^2.
         spread: (6,) standard deviations of v (2), k and w (3).
+        R_start: (B, 3, 3) rotation that w counts from, for large ones; None: no rotation.
     """
-    R = torch.eye(3, dtype=t.dtype, device=t.device).expand(len(t), 3, 3)
+    R = torch.eye(3, dtype=t.dtype, device=t.device).expand(len(t), 3, 3) if R_start is None else R_start
     slopes, done = t[:, :2] / t[:, 2:], torch.zeros(len(t), 6, dtype=t.dtype, device=t.device)
     prior = torch.eye(6, dtype=t.dtype, device=t.device)
     for _ in range(passes):
@@ -36,11 +41,30 @@ def motion_output(
         J = J * spread
         weighted = (J * weights.repeat(1, 2)[..., None]).transpose(1, 2)
         step = torch.linalg.solve(weighted @ J + prior, weighted @ errors[..., None] - done[..., None])[..., 0]
+        step = step.clamp(-LARGEST_STEP, LARGEST_STEP)
         done = done + step
         done = torch.cat([done[:, :2], _limited(done[:, 2:3], spread[2]), done[:, 3:]], dim=1)
         R = rotation_from_vector(step[:, 3:] * spread[3:]) @ R
     motion = done * spread
     return torch.cat([R[:, :, 0], R[:, :, 1], motion[:, :2], torch.exp(motion[:, 2:3])], dim=1)
+
+
+def fitted_rotation(offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The rotations (B, 3, 3) of scaled orthographic projections that fit, however large they are.
+
+    Args:
+        offsets: (B, N, 3) of any unit. targets: (B, N, 2). weights: (B, N).
+    """
+    one = torch.ones_like(offsets[..., :1])
+    rows = torch.cat([offsets / offsets.norm(dim=2).mean(dim=1)[:, None, None].clamp(min=1e-6), one], dim=2)
+    weighted = (rows * (weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6))[..., None]).transpose(1, 2)
+    ridge = torch.diag(rows.new_tensor([RIDGE, RIDGE, RIDGE, 1e-6]))
+    x, y = torch.linalg.solve(weighted @ rows + ridge, weighted @ targets)[:, :3].unbind(dim=2)
+    x, y = functional.normalize(x, dim=1, eps=1e-6), functional.normalize(y, dim=1, eps=1e-6)
+    # The orthogonal pair nearest to both: half-way between the diagonals.
+    along, across = functional.normalize(x + y, dim=1, eps=1e-6), x - y
+    across = functional.normalize(across - (across * along).sum(dim=1, keepdim=True) * along, dim=1, eps=1e-6)
+    return rotation_from_6d(torch.cat([along + across, along - across], dim=1)).transpose(1, 2)
 
 
 def _limited(change: Tensor, unit: Tensor) -> Tensor:

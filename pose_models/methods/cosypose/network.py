@@ -17,6 +17,7 @@ from pose_models.render.fragments import Fragments
 from pose_models.render.phong import Lights, shade
 from pose_models.render.renderer import Renderer
 
+HIDDEN = 0.12  # of an object's radius: so far behind what is seen a point is hidden
 AMBIENT, DIFFUSE = 0.6, 0.4  # a headlight: what faces the camera has its own colour
 
 
@@ -37,11 +38,12 @@ class Drawing:
 class Comparison:
     """What a network sees: crops (B, 3, H, W) in 0..1 and objects drawn there at poses T (B, 4, 4) mm.
 
-    regions: (B, 4) ltrb px, with intrinsics K_crop (B, 3, 3).
+    points: (B, N, 3) mm, vertices of the objects. regions: (B, 4) ltrb px, with intrinsics K_crop (B, 3, 3).
     """
 
     crops: Tensor
     drawn: Drawing
+    points: Tensor
     T: Tensor
     regions: Tensor
     K_crop: Tensor
@@ -107,7 +109,7 @@ class Comparer:
         """
         regions, K_crop = self.regions(K, index, T)
         crops = cut(images, image_index, regions, self.size)
-        return Comparison(crops, self.draw(index, T, K_crop), T, regions, K_crop)
+        return Comparison(crops, self.draw(index, T, K_crop), self.points[index], T, regions, K_crop)
 
     def regions(self, K: Tensor, index: Tensor, T: Tensor) -> tuple[Tensor, Tensor]:
         """Regions (B, 4) ltrb around objects at poses, and the intrinsics (B, 3, 3) of their crops.
@@ -132,3 +134,19 @@ class Comparer:
         normals, positions = surfaces.normals(hits, T, smooth=True), surfaces.positions(hits, T)
         image = shade(surfaces.colors(hits), normals, positions, self.lights)
         return Drawing(image.clamp(0, 1).movedim(-1, 1), hits.mask, positions, normals)
+
+    @torch.no_grad()
+    def faces_camera(self, index: Tensor, T: Tensor, K: Tensor, points: Tensor) -> Tensor:
+        """Which points (B, N, 3) mm in the camera frame their own object at a pose does not hide: (B, N) bool."""
+        hits, offsets = self.cast(index, T, K), points - T[:, None, :3, 3]
+        seen = sampled(hits.depth, points, K)
+        radius = offsets.norm(dim=2).amax(dim=1, keepdim=True)
+        return (seen > 0) & (points[..., 2] < seen + HIDDEN * radius)
+
+
+def sampled(images: Tensor, points: Tensor, K: Tensor) -> Tensor:
+    """Values (B, N) of images (B, H, W) at the pixels of points (B, N, 3) in the camera frame; outside: the nearest."""
+    homogeneous = points @ K.transpose(1, 2)
+    pixels = (homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1)).round().long()
+    column, row = pixels[..., 0].clamp(0, images.shape[2] - 1), pixels[..., 1].clamp(0, images.shape[1] - 1)
+    return images[torch.arange(len(images), device=images.device)[:, None], row, column]

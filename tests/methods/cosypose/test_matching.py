@@ -6,20 +6,29 @@ import torch
 
 from pose_models.datasets.bop import BopScene, read_models_info
 from pose_models.meshes.mesh import load_mesh
+from pose_models.meshes.shapes import box
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.matching import (
     STRIDE,
+    CoarseMatching,
     Matches,
-    MatchingNetwork,
+    RefinerMatching,
     cell_centers,
     chosen_pixels,
     edges,
     matching_loss,
 )
-from pose_models.methods.cosypose.motion import motion_output, rotation_from_vector
+from pose_models.methods.cosypose.motion import fitted_rotation, motion_output, rotation_from_vector
 from pose_models.methods.cosypose.network import Comparer
 from pose_models.methods.cosypose.objects import ObjectTable
-from pose_models.methods.cosypose.poses import disturbed, draw_noise, rotation_from_euler, transformed, updated
+from pose_models.methods.cosypose.poses import (
+    UPRIGHT,
+    disturbed,
+    draw_noise,
+    rotation_from_euler,
+    transformed,
+    updated,
+)
 from pose_models.settings import resolve
 from tests.methods.cosypose.conftest import UNTRAINED
 
@@ -60,7 +69,7 @@ def test_depth_needs_more_than_one_linear_step():
     weights = torch.ones(targets.shape[:2]).double()
     spread = output[:, 8].log().std()
     errors = [
-        (motion_output(offsets, t, focal, targets, weights, SPREAD, passes)[:, 8].log() - output[:, 8].log()).std()
+        (motion_output(offsets, t, focal, targets, weights, SPREAD, passes=passes)[:, 8].log() - output[:, 8].log()).std()
         for passes in (1, 3)
     ]
     assert errors[0] > 0.3 * spread
@@ -98,7 +107,7 @@ def test_pixels_are_spread_over_the_mask():
 
 @pytest.fixture(scope="module")
 def seen(small):
-    """Objects of an image, cut out and drawn at disturbed poses; true poses (B, 4, 4); the settings."""
+    """Objects of an image, cut out and drawn at disturbed poses and upright; true poses (B, 4, 4); settings, comparer, index."""
     settings = resolve(CosyPoseSettings, UNTRAINED)
     infos = read_models_info(small / "models")
     meshes = {i: load_mesh(small / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}
@@ -110,14 +119,17 @@ def seen(small):
     T = torch.from_numpy(disturbed(T_true, draw_noise(np.random.default_rng(0), len(index)))).float()
     image = torch.from_numpy(np.ascontiguousarray(scene.rgb(0).transpose(2, 0, 1)))[None].float() / 255
     K = torch.from_numpy(scene.camera(0).K).float().expand(len(index), 3, 3)
-    found = comparer.compare(image, torch.zeros(len(index), dtype=torch.int64), K, index, T)
-    return found, torch.from_numpy(T_true).float(), settings
+    whose, true = torch.zeros(len(index), dtype=torch.int64), torch.from_numpy(T_true).float()
+    upright = true.clone()
+    upright[:, :3, :3] = torch.tensor(UPRIGHT)
+    found = [comparer.compare(image, whose, K, index, start) for start in (T, upright)]
+    return *found, true, settings, comparer, index
 
 
 def test_an_untrained_network_moves_nothing_far(seen):
-    comparison, _, settings = seen
+    comparison, settings = seen[0], seen[3]
     torch.manual_seed(0)
-    network = MatchingNetwork(settings.network).eval()
+    network = RefinerMatching(settings.network).eval()
     with torch.no_grad():
         output = network(comparison)
     still = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1]).expand(len(output), 9)
@@ -125,32 +137,59 @@ def test_an_untrained_network_moves_nothing_far(seen):
     assert ((output - still)[:, [0, 1, 2, 3, 4, 5, 8]].abs() < 0.15).all()
 
 
-def test_points_matched_with_their_true_cells_lead_to_the_truth(seen):
-    """And cost less than others, up to what cells can tell."""
-    comparison, T_true, settings = seen
-    network = MatchingNetwork(settings.network).eval()
+@pytest.mark.parametrize("stage", ["refiner", "coarse"])
+def test_points_matched_with_their_true_cells_lead_to_the_truth(seen, stage):
+    """However far the coarse network has to turn; and they cost less than others."""
+    refiner, upright, T_true, settings, comparer, index = seen
+    comparison = refiner if stage == "refiner" else upright
+    torch.manual_seed(0)
+    network = (RefinerMatching if stage == "refiner" else CoarseMatching)(settings.network).eval()
     with torch.no_grad():
         matches = network.match(comparison)
-    torch.testing.assert_close(matches.points, comparison.drawn.positions.flatten(1, 2).gather(
-        1, chosen_pixels(comparison.drawn.mask, 96)[0][..., None].expand(-1, -1, 3)))  # fmt: skip
-    height, width = comparison.crops.shape[2:]
-    camera = transformed(T_true @ torch.linalg.inv(comparison.T), matches.points) @ comparison.K_crop.transpose(1, 2)
+    true_points = transformed(T_true @ torch.linalg.inv(comparison.T), matches.points)
+    camera = true_points @ comparison.K_crop.transpose(1, 2)
     places = camera[..., :2] / camera[..., 2:]
+    height, width = comparison.crops.shape[2:]
     grid = cell_centers((height // STRIDE, width // STRIDE), places)
     perfect = -((places[:, :, None] - grid) ** 2).sum(dim=3)
-    weights = torch.full(matches.weights.shape, 10.0)
+    visible = comparer.faces_camera(index, T_true, comparison.K_crop, true_points)
+    assert 0.15 < visible.float().mean() < (0.85 if stage == "coarse" else 1)
+    shown = 18 * visible.float() - 9
+    weights = 10 * torch.sigmoid(shown)
     loss = [
-        matching_loss(Matches(matches.points, scores, places, weights), comparison, T_true)
-        for scores in (perfect, matches.scores, perfect.flip(2))
+        matching_loss(Matches(matches.points, scores, answers, places, weights), comparison, true_points, visible)
+        for scores, answers in ((perfect, shown), (matches.scores, shown), (perfect.flip(2), shown), (perfect, -shown))
     ]
     assert (loss[0] < loss[1]).all()
     assert (loss[1] < loss[2]).all()
-    moved = updated(comparison.T, network.output(comparison, Matches(matches.points, perfect, places, weights)),
-                    comparison.K_crop)  # fmt: skip
-    points = torch.randn((len(moved), 50, 3), generator=torch.Generator().manual_seed(0)) * 30
-    before, after = ((transformed(T, points) - transformed(T_true, points)).norm(dim=2).mean(dim=1)
-                     for T in (comparison.T, moved))  # fmt: skip
-    assert (after < 0.25 * before).all()
+    assert (loss[0] + 5 < loss[3]).all()
+    answer = network.output(comparison, Matches(matches.points, perfect, shown, places, weights))
+    after = updated(comparison.T, answer, comparison.K_crop)
+    points = comparison.points
+    errors = [(transformed(T, points) - transformed(T_true, points)).norm(dim=2).mean(dim=1) for T in (comparison.T, after)]
+    assert (errors[1] < 0.2 * errors[0]).all()
+
+
+def test_large_rotations_are_fitted():
+    rng = np.random.default_rng(0)
+    R = torch.from_numpy(rotation_from_euler(rng.uniform(-3, 3, (50, 3))))
+    offsets = torch.from_numpy(rng.normal(size=(50, 40, 3)) * 30)
+    targets = 0.7 * (offsets @ R.transpose(1, 2))[..., :2] + torch.tensor([5.0, -3.0]).double()
+    weights = torch.ones((50, 40)).double()
+    weights[:, :8], targets[:, :8] = 0, 99.0
+    found = fitted_rotation(offsets, targets, weights)
+    angle = torch.acos((((found.transpose(1, 2) @ R).diagonal(dim1=1, dim2=2).sum(dim=1) - 1) / 2).clamp(-1, 1))
+    assert torch.rad2deg(angle).max() < 3  # the ridge favours no axis for long
+
+
+def test_points_behind_the_object_are_hidden():
+    settings = resolve(CosyPoseSettings, UNTRAINED)
+    comparer = Comparer({1: box((40, 30, 20))}, ObjectTable.of({1: box((40, 30, 20))}, {}, 8), settings.network, "cpu")
+    T = torch.eye(4)[None]
+    T[:, 2, 3] = 500.0
+    K = torch.tensor([[[500.0, 0, 31.5], [0, 500.0, 23.5], [0, 0, 1]]])
+    points = torch.tensor([[[10.0, 5, -10], [-10, 5, -10], [0, 0, 10], [10, 5, 10], [0, 0, -10]]])
+    assert comparer.faces_camera(torch.tensor([0]), T, K, transformed(T, points)).tolist() == [[True, True, False, False, True]]
 
 
 def test_edges_are_the_same_for_light_beside_dark_and_dark_beside_light():

@@ -12,6 +12,7 @@ from torch import nn
 from pose_models.datasets.bop import BopScene, read_models_info
 from pose_models.datasets.estimates import read_estimates
 from pose_models.files import InputError
+from pose_models.images.turn import turned
 from pose_models.meshes.bounds import diameter
 from pose_models.meshes.mesh import Mesh, load_mesh, save_ply
 from pose_models.meshes.shapes import box
@@ -25,6 +26,7 @@ from pose_models.methods.cosypose.network import Comparer
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.cosypose.poses import updated
 from pose_models.methods.cosypose.train import train
+from pose_models.render.renderer import Renderer
 from pose_models.settings import resolve
 from tests.methods.cosypose.conftest import UNTRAINED
 
@@ -87,6 +89,28 @@ def test_resized_images_keep_objects_and_poses_together(small, world):
         np.testing.assert_allclose((b["K"] @ p)[:2].numpy(), expected, atol=1e-3)
 
 
+def test_turned_images_keep_objects_and_poses_together(small, world):
+    """A silhouette in a turned image is that of the turned pose; samples turn, and only where settings say so."""
+    scene, (meshes, table) = BopScene(small / "train_synt" / "000000"), world
+    renderer = Renderer(meshes, "cpu")
+    for gt_id, instance in enumerate(scene.ground_truth[0]):
+        whole = scene.mask(0, gt_id, visible=False)
+        _, mask, T = turned(scene.rgb(0), whole, scene.camera(0).K, instance.T_cam_obj, 0.7)
+        K, pose = (torch.from_numpy(a).float()[None] for a in (scene.camera(0).K, T))
+        drawn = renderer.cast([instance.obj_id], pose, K, whole.shape, pixel_center=0.0).mask[0].numpy()
+        assert (drawn & mask).sum() > 0.95 * mask.sum() > 0
+    plain, turning = (samples(small, world, f"data.turn={angle}", "data.augment=0") for angle in (0, 90))
+    tilts = []
+    for number in range(8):
+        a, b = plain.sample(number), turning.sample(number)
+        R = (b["T_cam_obj"] @ torch.linalg.inv(a["T_cam_obj"]))[:3, :3]
+        if torch.equal(a["object_index"], b["object_index"]) and R[2, 2] > 0.9999:
+            tilts.append(float(torch.atan2(R[1, 0], R[0, 0])))
+            assert not torch.equal(a["image"], b["image"])
+    assert len(tilts) >= 4
+    assert np.ptp(tilts) > 0.3
+
+
 def test_the_output_that_leads_to_the_truth_costs_nothing_and_gradients_are_right():
     rng = np.random.default_rng(0)
     R = torch.linalg.qr(torch.from_numpy(rng.normal(size=(4, 3, 3))))[0]
@@ -116,9 +140,9 @@ def test_gradients_of_the_whole_step_agree_with_finite_differences(small, world,
     batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(2)])
     comparer = module.comparer
     compare = comparer.compare
-    comparer.compare = lambda *arguments: in_double(compare(*arguments[:-1], arguments[-1].float()))
+    comparer.compare = lambda *arguments: in_double(compare(*(a.float() if a.is_floating_point() else a for a in arguments)))
     comparer.symmetries = comparer.symmetries.double()
-    batch |= {name: batch[name].double() for name in ("T_cam_obj", "points", "start_refiner")}
+    batch |= {name: batch[name].double() for name in ("K", "T_cam_obj", "points", "start_refiner")}
     network, T, points = module.networks["refiner"], batch["start_refiner"], batch["points"]
     possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[batch["object_index"]]
 
