@@ -100,13 +100,13 @@ def _views(count: int, candidates: str) -> Run:
 
 
 def _small_cosypose(**train: Any) -> dict[str, Any]:
-    """The same of CosyPose: a small network on small crops, without photographs and augmentation."""
-    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 500, "valid_items": 64}
+    """The same of CosyPose: networks that match points, on small crops of turned images, without photographs."""
+    schedule = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 50, "chunk_steps": 250, "valid_items": 64}
     return {
-        "network": {"backbone": "small", "height": 36, "width": 48, "identity_start": True, "box_points": 300},
-        "data": {"min_visib_fract": 0.5, "augment": 0, "background": 0},
+        "network": {"backbone": "matching", "height": 48, "width": 64, "box_points": 300},
+        "data": {"min_visib_fract": 0.5, "augment": 0, "background": 0, "turn": 180},
         "loss": {"points": 100, "rotations": 32, "lr": 0.002},
-        "train": {"steps": 8000, "batch_size": 32, **schedule, **train},
+        "train": {"steps": 3000, "batch_size": 32, **schedule, **train},
     }
 
 

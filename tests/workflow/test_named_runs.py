@@ -177,7 +177,7 @@ def test_a_run_is_trained_anew_when_what_it_starts_from_changes() -> None:
         ({"family": "cosypose", "start": "cosypose-pbx"}, "runs.x.start: 'cosypose-pbx' is not known; did you mean"),
         ({"family": "cosypose", "start": "x"}, "runs.x.start: leads back to 'x'"),
         ({"family": "cosypose", "start": "surfemb"}, "runs.x.start: 'surfemb' is of family surfemb, not cosypose"),
-        ({"family": "cosypose", "start": "cosypose-small"}, "'cosypose-small' has network.backbone=small, this run"),
+        ({"family": "cosypose", "start": "cosypose-small"}, "'cosypose-small' has network.backbone=matching, this run"),
         ({"family": "icp", "candidates": "surfemb", "start": "surfemb"}, "runs.x.start: `icp` is not trained"),
         ({"family": "surfemb", "start": "surfemb", "checkpoint": "m.ckpt"}, "nothing is trained where a checkpoint"),
         ({"family": "cosypose-refiner", "candidates": "surfemb"}, "runs.x.checkpoint: of `cosypose-refiner`: name one"),

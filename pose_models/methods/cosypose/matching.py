@@ -52,6 +52,7 @@ class MatchingNetwork(nn.Module):
     """Maps comparisons to pose updates (B, 9). A point and a cell have a vector each; their product says how well they match."""
 
     spread: Tensor
+    focus_start = 1.0  # power that likelihoods are raised to before places are averaged
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
@@ -59,6 +60,7 @@ class MatchingNetwork(nn.Module):
         self.gain = nn.Parameter(torch.tensor(1.0))
         self.trust = nn.Parameter(torch.tensor(-3.0))
         self.evidence = nn.Parameter(torch.tensor([1.0, 0.0]))
+        self.focus = nn.Parameter(torch.tensor(self.focus_start))
 
     def forward(self, seen: Comparison) -> Tensor:
         return self.output(seen, self.match(seen))
@@ -90,7 +92,7 @@ class MatchingNetwork(nn.Module):
         excess = scores.logsumexp(dim=2) - math.log(scores.shape[2]) - keys[..., -1]
         shown = (self.evidence[0] * excess + self.evidence[1]).masked_fill(~is_point, -math.inf)
         grid = cell_centers(cells.shape[2:], scores)
-        likelihood = scores.softmax(dim=2)
+        likelihood = (scores * self.focus).softmax(dim=2)
         places = likelihood @ grid
         variance = (likelihood @ (grid**2).sum(dim=1) - (places**2).sum(dim=2)).clamp(min=0)
         weights = torch.exp(self.trust) * torch.sigmoid(shown) * 4 / (variance + LEAST_VARIANCE)
@@ -102,6 +104,8 @@ class RefinerMatching(MatchingNetwork):
 
     The U-Nets see colours, `edges` and, of the render, mask, relief and normals. Untrained it changes nothing.
     """
+
+    focus_start = 2.0  # what lies between a point's own place and the true one draws the mean: less so if sharper
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__(settings)

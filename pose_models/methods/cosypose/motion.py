@@ -10,18 +10,20 @@ from pose_models.methods.cosypose.poses import cross_matrix, rotation_from_6d
 
 LARGEST_DEPTH_CHANGE = 0.6  # natural logarithm
 LARGEST_STEP = 3.0  # standard deviations
+DOUBT = 2.0  # of a squared error that the weights call usual
 RIDGE = 0.01  # of a fit's squared lengths
 
 
 def motion_output(
     offsets: Tensor, t: Tensor, focal: Tensor, targets: Tensor, weights: Tensor, spread: Tensor,
-    R_start: Tensor | None = None, passes: int = 3,
+    R_start: Tensor | None = None, passes: int = 5,
 ) -> Tensor:  # fmt: skip
     """The output (B, 9) of a pose network (cosypose.md section 3.4) that explains where points are seen.
 
     Rotation w (rad), shift v (px) and log depth change k minimise the weighted squared distances of the moved points
     from their targets plus a prior |(v, k, w) / spread|^2. The rotation is linearised anew in every pass: turning by
     15 degrees shrinks what is seen as much as moving away by 5 cm does, which a single linear step takes for depth.
+    Points far from their targets weigh less (Cauchy), as wrong matches do not come alone; the sum of weights stays.
 
     Args:
         offsets: (B, N, 3) mm, points relative to the object's origin, in camera axes. t: (B, 3) mm, that origin.
@@ -39,7 +41,9 @@ def motion_output(
         turned = offsets @ R.transpose(1, 2)
         errors, J = _errors(turned, moved, focal, targets)
         J = J * spread
-        weighted = (J * weights.repeat(1, 2)[..., None]).transpose(1, 2)
+        robust = weights / (1 + DOUBT * weights * (errors**2).unflatten(1, (2, -1)).sum(dim=1))
+        robust = robust * (weights.sum(dim=1) / robust.sum(dim=1).clamp(min=1e-9))[:, None]
+        weighted = (J * robust.repeat(1, 2)[..., None]).transpose(1, 2)
         step = torch.linalg.solve(weighted @ J + prior, weighted @ errors[..., None] - done[..., None])[..., 0]
         step = step.clamp(-LARGEST_STEP, LARGEST_STEP)
         done = done + step

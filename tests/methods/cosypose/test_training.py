@@ -180,7 +180,7 @@ def test_both_networks_learn(small, world):
     batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(6)])
     optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
     before = {name: float(value.detach()) for name, value in module.losses(batch).items()}
-    for _ in range(40):
+    for _ in range(80):
         optimizer.zero_grad()
         module.losses(batch)["loss"].backward()
         optimizer.step()
