@@ -1,9 +1,10 @@
-"""CosyPose's speed: a training step of the refiner split into crop, render, network and loss; the sample pipeline.
+r"""CosyPose's speed: a training step of the refiner split into crop, render, network and loss; the sample pipeline.
 
 CPU seconds of all threads on a CPU, seconds on the wall on a GPU (which has to be idle otherwise).
 
 python benchmarks/cosypose.py                                        # the paper's network, crops of 240 x 320
-python benchmarks/cosypose.py --batch 32 --set network.backbone=matching network.height=48 network.width=64 loss.points=100
+python benchmarks/cosypose.py --batch 32 --set network.backbone=matching network.height=48 network.width=64 \
+    network.box_points=300 loss.points=100 data.augment=0 data.background=0
 python benchmarks/cosypose.py --device cuda --batch 32
 """
 
@@ -23,8 +24,8 @@ from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.crops import cut
 from pose_models.methods.cosypose.data import PoseSamples
-from pose_models.methods.cosypose.losses import disentangled_loss
 from pose_models.methods.cosypose.model import CosyPoseModule
+from pose_models.methods.cosypose.network import Comparison
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.results import Clock
 from pose_models.settings import resolve
@@ -46,15 +47,14 @@ def step(module: CosyPoseModule, optimizer: torch.optim.Optimizer, batch: dict[s
     crops = cut(images, torch.arange(len(index), device=index.device), regions, comparer.size)
     laps.lap("crop")
     with torch.no_grad():
-        renders = comparer.render(index, T, K_crop)
+        drawn = comparer.draw(index, T, K_crop)
     laps.lap("render")
-    output = module.networks["refiner"](torch.cat([crops, renders], dim=1))
+    seen = Comparison(crops, drawn, comparer.points[index], T, regions, K_crop)
+    output, matches = module.answer("refiner", seen)
     laps.lap("network")
-    possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[index]
-    loss = disentangled_loss(output, possible, T, K_crop, batch["points"])
-    (gradient,) = torch.autograd.grad(loss.mean(), output, retain_graph=True)
+    loss = module.judged(seen, output, matches, batch).mean()
     laps.lap("loss")
-    output.backward(gradient)
+    loss.backward()
     module.configure_gradient_clipping()
     optimizer.step()
     optimizer.zero_grad()

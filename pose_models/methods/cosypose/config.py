@@ -22,8 +22,9 @@ class NetworkSettings(Settings):
         ("coarse", "refiner"), min_length=1, description="networks that are trained; both see the same samples"
     )
     backbone: Backbone = Field(
-        "efficientnet_b3", description="image network: the paper's, residual ones, FlowNet; matching: a small network that learns from few "
-        "samples, for CPUs"
+        "efficientnet_b3",
+        description="image network: the paper's, residual ones, FlowNet; matching: a small one that learns from few "
+        "samples, for CPUs",
     )
     rotation: Literal["6d", "quaternion"] = Field("6d", description="how the output names a rotation")
     identity_start: bool = Field(
@@ -65,7 +66,10 @@ class DataSettings(Settings):
     blur: float = Field(1.0, ge=0, le=1, description="share of those that are blurred; the release meant 0.4")
     grey: float = Field(0.0, ge=0, le=1, description="share of those that lose their colours, for grey test images")
     turn: float = Field(
-        0.0, ge=0, le=180, description="images are turned about the optical axis by at most this, degrees (the paper: 0)"
+        0.0,
+        ge=0,
+        le=180,
+        description="images are turned about the optical axis by at most this, degrees (the paper: 0)",
     )
     background: float = Field(0.3, ge=0, le=1, description="share of images whose background becomes a photograph")
     backgrounds: str = Field(

@@ -87,7 +87,9 @@ class PoseSamples:
             made = self._make(self.instances[int(rng.choice(rows))], rng)
             if made is not None:
                 return made
-        raise InputError(f"{TRIES} images in a row lose their objects when they are resized or turned; change data.height, width, turn")
+        raise InputError(
+            f"{TRIES} images in a row lose their objects when they are resized or turned; change data.height, width, turn"
+        )
 
     def valid_sample(self, number: int) -> dict[str, Tensor]:
         """Validation sample, through the same augmentation as training."""

@@ -1,8 +1,8 @@
-"""A pose network for few samples: it finds points of the render in the crop and solves for the motion.
+"""Pose networks for few samples: they find points of the object in the crop and solve for its motion.
 
 The networks of the paper learn from 80 million samples what a shifted, turned or more distant object looks like. Here
-that is computed (`motion`), and learnt is only where the render's points lie in the crop: from the same pairs, with
-the same loss, and an additional one for every point. What follows is the paper's loop.
+that is computed (`motion`), and learnt is only where the object's points lie in the crop: from the same pairs, with
+the same loss, and an additional one for every point. All else is the paper's loop.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pose_models.methods.cosypose.config import NetworkSettings
+from pose_models.methods.cosypose.features import SEEN, UNet, colors_and_edges, convolution
 from pose_models.methods.cosypose.motion import fitted_rotation, motion_output
 from pose_models.methods.cosypose.network import UNIT_DEPTH, UNIT_ROTATION, UNIT_SHIFT, Comparison
 from pose_models.methods.cosypose.poses import transformed
@@ -24,7 +25,6 @@ STRIDE = 2  # crop pixels per cell side
 POINTS = 96
 WIDTHS = (24, 48, 96, 96)
 KEY_DIM = 32
-EDGES = 3  # channels of `edges`
 LEAST_VARIANCE = 2.0  # px^2
 NAME_DIM = 16
 KEY_WIDTH = 128
@@ -36,9 +36,9 @@ FREQUENCIES = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0)
 class Matches:
     """Where N points of an object lie in the crop's M cells.
 
-    points: (B, N, 3) mm in the camera frame, at the pose of the render. scores: (B, N, M), logits of a point's cell, and
-    of a cell's point. shown: (B, N), logits of whether a point can be seen. places: (B, N, 2) px, means over the cells.
-    weights: (B, N) 1 / px^2, 0 for points that are none.
+    points: (B, N, 3) mm in the camera frame, at the pose of the render. scores: (B, N, M), logits of a point's cell,
+    and of a cell's point. shown: (B, N), logits of whether a point can be seen; minus infinity for points that are
+    none. places: (B, N, 2) px, means over the cells. weights: (B, N) 1 / px^2.
     """
 
     points: Tensor
@@ -49,14 +49,18 @@ class Matches:
 
 
 class MatchingNetwork(nn.Module):
-    """Maps comparisons to pose updates (B, 9). A point and a cell have a vector each; their product says how well they match."""
+    """Maps comparisons to pose updates (B, 9).
+
+    A point and a cell have a vector each, whose product says how well they match. What is made of the products is
+    computed in single precision even where the networks are not.
+    """
 
     spread: Tensor
     focus_start = 1.0  # power that likelihoods are raised to before places are averaged
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        self.crop_net = UNet(3 + EDGES, 0, WIDTHS, KEY_DIM)
+        self.crop_net = UNet(SEEN, 0, WIDTHS, KEY_DIM)
         self.gain = nn.Parameter(torch.tensor(1.0))
         self.trust = nn.Parameter(torch.tensor(-3.0))
         self.evidence = nn.Parameter(torch.tensor([1.0, 0.0]))
@@ -74,8 +78,9 @@ class MatchingNetwork(nn.Module):
         t, K = seen.T[:, :3, 3], seen.K_crop
         offsets, targets = matches.points - t[:, None], matches.places - K[:, None, :2, 2]
         focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
-        R = self.first_rotation(offsets, targets, matches.weights)
-        return motion_output(offsets, t, focal, targets, matches.weights, self.spread, R)
+        with torch.autocast(t.device.type, enabled=False):
+            R = self.first_rotation(offsets, targets, matches.weights)
+            return motion_output(offsets, t, focal, targets, matches.weights, self.spread, R)
 
     def first_rotation(self, offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor | None:
         """Where the search for the motion begins, as of `motion_output`."""
@@ -86,17 +91,19 @@ class MatchingNetwork(nn.Module):
 
         The keys' last number says how much evidence in the crop a point needs to count as shown.
         """
-        scores = keys[..., :-1] @ cells.flatten(2) * (self.gain / math.sqrt(KEY_DIM))
-        if bias is not None:
-            scores = scores + bias
-        excess = scores.logsumexp(dim=2) - math.log(scores.shape[2]) - keys[..., -1]
-        shown = (self.evidence[0] * excess + self.evidence[1]).masked_fill(~is_point, -math.inf)
-        grid = cell_centers(cells.shape[2:], scores)
-        likelihood = (scores * self.focus).softmax(dim=2)
-        places = likelihood @ grid
-        variance = (likelihood @ (grid**2).sum(dim=1) - (places**2).sum(dim=2)).clamp(min=0)
-        weights = torch.exp(self.trust) * torch.sigmoid(shown) * 4 / (variance + LEAST_VARIANCE)
-        return Matches(points, scores, shown, places, weights)
+        with torch.autocast(points.device.type, enabled=False):
+            keys, cells = keys.to(points), cells.to(points)
+            scores = keys[..., :-1] @ cells.flatten(2) * (self.gain / math.sqrt(KEY_DIM))
+            if bias is not None:
+                scores = scores + bias
+            excess = scores.logsumexp(dim=2) - math.log(scores.shape[2]) - keys[..., -1]
+            shown = (self.evidence[0] * excess + self.evidence[1]).masked_fill(~is_point, -math.inf)
+            grid = cell_centers(cells.shape[2:], scores)
+            likelihood = (scores * self.focus).softmax(dim=2)
+            places = likelihood @ grid
+            variance = (likelihood @ (grid**2).sum(dim=1) - (places**2).sum(dim=2)).clamp(min=0)
+            weights = torch.exp(self.trust) * torch.sigmoid(shown) * 4 / (variance + LEAST_VARIANCE)
+            return Matches(points, scores, shown, places, weights)
 
 
 class RefinerMatching(MatchingNetwork):
@@ -109,19 +116,19 @@ class RefinerMatching(MatchingNetwork):
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__(settings)
-        self.render_net = UNet(3 + EDGES, 5, WIDTHS, KEY_DIM + 1)
+        self.render_net = UNet(SEEN, 5, WIDTHS, KEY_DIM + 1)
         self.reach = nn.Parameter(torch.tensor(math.log(0.15 * settings.width)))  # px, logarithm
         shift = UNIT_SHIFT * settings.width
         spread = torch.tensor([shift, shift, UNIT_DEPTH, *[UNIT_ROTATION] * 3])
         self.register_buffer("spread", spread, persistent=False)
 
     def match(self, seen: Comparison) -> Matches:
-        crop_cells = self.crop_net(_colors_and_edges(seen.crops))
+        crop_cells = self.crop_net(colors_and_edges(seen.crops))
         depth, (height, width) = seen.T[:, 2, 3, None, None], seen.crops.shape[2:]
         relief = (seen.drawn.positions[..., 2] - depth) / depth * seen.K_crop[:, :1, :1] / (height / 2)
         mask = seen.drawn.mask.to(relief)[:, None]
         shape = torch.cat([relief[:, None], torch.ones_like(mask), seen.drawn.normals.movedim(-1, 1)], dim=1) * mask
-        render_cells = self.render_net(_colors_and_edges(seen.drawn.images), functional.avg_pool2d(shape, STRIDE))
+        render_cells = self.render_net(colors_and_edges(seen.drawn.images), functional.avg_pool2d(shape, STRIDE))
 
         pixels, is_point = chosen_pixels(seen.drawn.mask, POINTS)
         rows, columns = pixels // width, pixels % width
@@ -142,7 +149,7 @@ class CoarseMatching(MatchingNetwork):
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__(settings)
-        self.name_net = nn.Sequential(_convolution(3 + EDGES, 24, 5, 2), _convolution(24, 32, 3, 2), nn.Flatten())
+        self.name_net = nn.Sequential(convolution(SEEN, 24, 5, 2), convolution(24, 32, 3, 2), nn.Flatten())
         cells = math.ceil(settings.height / 4) * math.ceil(settings.width / 4)
         self.name = nn.Linear(32 * cells, NAME_DIM)
         self.key_net = nn.Sequential(
@@ -157,11 +164,11 @@ class CoarseMatching(MatchingNetwork):
         self.register_buffer("spread", spread, persistent=False)
 
     def match(self, seen: Comparison) -> Matches:
-        crop_cells = self.crop_net(_colors_and_edges(seen.crops))
+        crop_cells = self.crop_net(colors_and_edges(seen.crops))
         model = seen.points[:, :POINTS]
         on_object = model / model.norm(dim=2).amax(dim=1)[:, None, None].clamp(min=1e-6)
         waves = (on_object[..., None] * on_object.new_tensor(FREQUENCIES)).flatten(2)
-        name = self.name(self.name_net(_colors_and_edges(seen.drawn.images)))[:, None].expand(-1, model.shape[1], -1)
+        name = self.name(self.name_net(colors_and_edges(seen.drawn.images)))[:, None].expand(-1, model.shape[1], -1)
         keys = self.key_net(torch.cat([on_object, torch.sin(waves), torch.cos(waves), name], dim=2))
         keys = torch.cat([KEY_GAIN * keys[..., :-1], keys[..., -1:]], dim=2)
         is_point = torch.ones_like(keys[..., 0], dtype=torch.bool)
@@ -207,7 +214,7 @@ def _at(scores: Tensor, cells: Tensor) -> Tensor:
 
 
 def chosen_pixels(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Indices (B, N = count) of pixels evenly spread, in reading order, over masks (B, H, W), and whether they are in it."""
+    """Indices (B, N = count) of pixels evenly spread, in reading order, over masks (B, H, W); whether there are any."""
     flat = mask.flatten(1)
     inside = flat.sum(dim=1, keepdim=True)
     steps = (torch.arange(count, device=mask.device) + 0.5) / count
@@ -220,64 +227,3 @@ def cell_centers(size: Sequence[int], like: Tensor) -> Tensor:
     """Centres (M, 2) x, y px of the cells of a map (height, width), in reading order."""
     y, x = torch.meshgrid(*(torch.arange(n, device=like.device, dtype=like.dtype) for n in size), indexing="ij")
     return torch.stack([x, y], dim=2).flatten(0, 1) * STRIDE + (STRIDE - 1) / 2
-
-
-class UNet(nn.Module):
-    """Maps (B, inputs, H, W), and (B, extra, H / 2, W / 2) if any, to (B, outputs, H / 2, W / 2)."""
-
-    def __init__(self, inputs: int, extra: int, widths: Sequence[int], outputs: int) -> None:
-        super().__init__()
-        self.stem = _convolution(inputs, widths[0], kernel=5, stride=2)
-        self.first = _convolution(widths[0] + extra, widths[0])
-        pairs = list(zip(widths, widths[1:], strict=False))
-        self.down = nn.ModuleList(nn.Sequential(_convolution(a, b, stride=2), _Residual(b)) for a, b in pairs)
-        kernels = [1, *[3] * (len(pairs) - 1)]
-        self.up = nn.ModuleList(_convolution(a + b, a, kernel=k) for k, (a, b) in zip(kernels, pairs, strict=True))
-        self.last = nn.Conv2d(widths[0], outputs, 1)
-
-    def forward(self, images: Tensor, extra: Tensor | None = None) -> Tensor:
-        x = self.stem(images)
-        levels = [self.first(x if extra is None else torch.cat([x, extra], dim=1))]
-        for down in self.down:
-            levels.append(down(levels[-1]))
-        x = levels.pop()
-        for up in reversed(self.up):
-            finer = levels.pop()
-            x = up(torch.cat([functional.interpolate(x, size=finer.shape[2:], mode="nearest"), finer], dim=1))
-        result: Tensor = self.last(x)
-        return result
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _convolution(width, width)
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x + self.second(self.first(x)))
-
-
-def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-def _colors_and_edges(images: Tensor) -> Tensor:
-    return torch.cat([(images - 0.45) / 0.25, edges(images)], dim=1)
-
-
-def edges(images: Tensor) -> Tensor:
-    """Directions and strength (B, 3, H, W) of the edges in images (B, C, H, W), relative to those around.
-
-    Directions are cosine and sine of twice the angle, times the strength: light beside dark is the same as dark beside
-    light, and colours whose edges agree add up. A crop and its render agree in little else.
-    """
-    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    strength = torch.sqrt(dx**2 + dy**2)
-    safe = strength + 1e-3
-    found = torch.stack([(dx**2 - dy**2) / safe, 2 * dx * dy / safe, strength], dim=1).sum(dim=2)
-    around = functional.avg_pool2d(found[:, 2:], 9, stride=1, padding=4)
-    return found / (around + 0.05)

@@ -18,8 +18,14 @@ from torch import Tensor, nn
 from pose_models.meshes.mesh import Mesh
 from pose_models.methods.cosypose.config import CosyPoseSettings, NetworkSettings, Stage
 from pose_models.methods.cosypose.losses import disentangled_loss, plain_loss, symmetric_distance
-from pose_models.methods.cosypose.matching import CoarseMatching, MatchingNetwork, RefinerMatching, matching_loss
-from pose_models.methods.cosypose.network import Comparer, PoseNetwork, sampled
+from pose_models.methods.cosypose.matching import (
+    CoarseMatching,
+    Matches,
+    MatchingNetwork,
+    RefinerMatching,
+    matching_loss,
+)
+from pose_models.methods.cosypose.network import Comparer, Comparison, PoseNetwork, sampled
 from pose_models.methods.cosypose.objects import ObjectTable
 from pose_models.methods.cosypose.pictures import comparison_picture
 from pose_models.methods.cosypose.poses import transformed
@@ -61,20 +67,31 @@ class CosyPoseModule(LossModule):
         with torch.autocast(index.device.type, enabled=False):
             images = batch["image"].float() / 255
             seen = comparer.compare(images, everyone, batch["K"], index, T)
-            possible = batch["T_cam_obj"][:, None] @ comparer.symmetries[index]
-        network, points, loss = self.networks[stage], batch["points"], self.settings.loss
-        judge = disentangled_loss if loss.kind == "disentangled" else plain_loss
+        return self.judged(seen, *self.answer(stage, seen), batch)
+
+    def answer(self, stage: Stage, seen: Comparison) -> tuple[Tensor, Matches | None]:
+        """A network's output, and what it comes from where the network matches points."""
+        network = self.networks[stage]
         if not isinstance(network, MatchingNetwork):
-            output = network(seen)
-            with torch.autocast(index.device.type, enabled=False):
-                return judge(output.float(), possible, T, seen.K_crop, points)
-        nearest = possible[everyone, symmetric_distance(possible, T, points)[1]]
+            return network(seen), None
         matches = network.match(seen)
-        true_points = transformed(nearest @ torch.linalg.inv(T), matches.points)
-        visible = comparer.faces_camera(index, nearest, seen.K_crop, true_points)
-        visible = visible & sampled(batch["visible"], true_points, batch["K"])
-        found = matching_loss(matches, seen, true_points, visible)
-        return judge(network.output(seen, matches), possible, T, seen.K_crop, points) + loss.matches * found
+        return network.output(seen, matches), matches
+
+    def judged(self, seen: Comparison, output: Tensor, matches: Matches | None, batch: Mapping[str, Tensor]) -> Tensor:
+        """Loss (B,) in metres of an answer."""
+        index, points, settings = batch["object_index"], batch["points"], self.settings.loss
+        with torch.autocast(index.device.type, enabled=False):
+            possible = batch["T_cam_obj"][:, None] @ self.comparer.symmetries[index]
+            judge = disentangled_loss if settings.kind == "disentangled" else plain_loss
+            loss = judge(output.to(seen.T), possible, seen.T, seen.K_crop, points)
+            if matches is None:
+                return loss
+            everyone = torch.arange(len(index), device=index.device)
+            nearest = possible[everyone, symmetric_distance(possible, seen.T, points)[1]]
+            true_points = transformed(nearest @ torch.linalg.inv(seen.T), matches.points)
+            visible = self.comparer.faces_camera(index, nearest, seen.K_crop, true_points)
+            visible = visible & sampled(batch["visible"], true_points, batch["K"])
+            return loss + settings.matches * matching_loss(matches, seen, true_points, visible)
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mean loss of each network, and their sum."""

@@ -41,7 +41,7 @@ def motion_output(
         turned = offsets @ R.transpose(1, 2)
         errors, J = _errors(turned, moved, focal, targets)
         J = J * spread
-        robust = weights / (1 + DOUBT * weights * (errors**2).unflatten(1, (2, -1)).sum(dim=1))
+        robust = weights / (1 + DOUBT * weights * (errors**2).reshape(len(t), 2, -1).sum(dim=1))
         robust = robust * (weights.sum(dim=1) / robust.sum(dim=1).clamp(min=1e-9))[:, None]
         weighted = (J * robust.repeat(1, 2)[..., None]).transpose(1, 2)
         step = torch.linalg.solve(weighted @ J + prior, weighted @ errors[..., None] - done[..., None])[..., 0]

@@ -141,7 +141,8 @@ class Comparer:
         hits, offsets = self.cast(index, T, K), points - T[:, None, :3, 3]
         seen = sampled(hits.depth, points, K)
         radius = offsets.norm(dim=2).amax(dim=1, keepdim=True)
-        return (seen > 0) & (points[..., 2] < seen + HIDDEN * radius)
+        result: Tensor = (seen > 0) & (points[..., 2] < seen + HIDDEN * radius)
+        return result
 
 
 def sampled(images: Tensor, points: Tensor, K: Tensor) -> Tensor:

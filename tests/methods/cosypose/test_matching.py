@@ -8,6 +8,7 @@ from pose_models.datasets.bop import BopScene, read_models_info
 from pose_models.meshes.mesh import load_mesh
 from pose_models.meshes.shapes import box
 from pose_models.methods.cosypose.config import CosyPoseSettings
+from pose_models.methods.cosypose.features import edges
 from pose_models.methods.cosypose.matching import (
     STRIDE,
     CoarseMatching,
@@ -15,7 +16,6 @@ from pose_models.methods.cosypose.matching import (
     RefinerMatching,
     cell_centers,
     chosen_pixels,
-    edges,
     matching_loss,
 )
 from pose_models.methods.cosypose.motion import fitted_rotation, motion_output, rotation_from_vector
@@ -69,7 +69,9 @@ def test_depth_needs_more_than_one_linear_step():
     weights = torch.ones(targets.shape[:2]).double()
     spread = output[:, 8].log().std()
     errors = [
-        (motion_output(offsets, t, focal, targets, weights, SPREAD, passes=passes)[:, 8].log() - output[:, 8].log()).std()
+        (
+            motion_output(offsets, t, focal, targets, weights, SPREAD, passes=passes)[:, 8].log() - output[:, 8].log()
+        ).std()
         for passes in (1, 3)
     ]
     assert errors[0] > 0.3 * spread
@@ -91,7 +93,9 @@ def test_rotations_about_vectors():
     R = rotation_from_vector(w)
     torch.testing.assert_close(R[0], torch.eye(3).double())
     torch.testing.assert_close(R[1] @ torch.tensor([1.0, 0, 0]).double(), torch.tensor([0.0, 1, 0]).double())
-    torch.testing.assert_close(R[2], torch.matrix_exp(torch.tensor([[0, -0.4, -0.2], [0.4, 0, -0.3], [0.2, 0.3, 0]]).double()))
+    torch.testing.assert_close(
+        R[2], torch.matrix_exp(torch.tensor([[0, -0.4, -0.2], [0.4, 0, -0.3], [0.2, 0.3, 0]]).double())
+    )
 
 
 def test_pixels_are_spread_over_the_mask():
@@ -107,7 +111,7 @@ def test_pixels_are_spread_over_the_mask():
 
 @pytest.fixture(scope="module")
 def seen(small):
-    """Objects of an image, cut out and drawn at disturbed poses and upright; true poses (B, 4, 4); settings, comparer, index."""
+    """Objects of an image, cut out and drawn at disturbed poses and upright; true poses; settings, comparer, index."""
     settings = resolve(CosyPoseSettings, UNTRAINED)
     infos = read_models_info(small / "models")
     meshes = {i: load_mesh(small / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}
@@ -166,8 +170,20 @@ def test_points_matched_with_their_true_cells_lead_to_the_truth(seen, stage):
     answer = network.output(comparison, Matches(matches.points, perfect, shown, places, weights))
     after = updated(comparison.T, answer, comparison.K_crop)
     points = comparison.points
-    errors = [(transformed(T, points) - transformed(T_true, points)).norm(dim=2).mean(dim=1) for T in (comparison.T, after)]
+    errors = [
+        (transformed(T, points) - transformed(T_true, points)).norm(dim=2).mean(dim=1) for T in (comparison.T, after)
+    ]
     assert (errors[1] < 0.2 * errors[0]).all()
+
+
+@pytest.mark.parametrize("kind", [RefinerMatching, CoarseMatching])
+def test_poses_are_solved_for_in_single_precision(seen, kind):
+    torch.manual_seed(0)
+    network = kind(seen[3].network).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        output = network(seen[0])
+    assert output.dtype == torch.float32
+    assert torch.isfinite(output).all()
 
 
 def test_large_rotations_are_fitted():
@@ -189,7 +205,9 @@ def test_points_behind_the_object_are_hidden():
     T[:, 2, 3] = 500.0
     K = torch.tensor([[[500.0, 0, 31.5], [0, 500.0, 23.5], [0, 0, 1]]])
     points = torch.tensor([[[10.0, 5, -10], [-10, 5, -10], [0, 0, 10], [10, 5, 10], [0, 0, -10]]])
-    assert comparer.faces_camera(torch.tensor([0]), T, K, transformed(T, points)).tolist() == [[True, True, False, False, True]]
+    assert comparer.faces_camera(torch.tensor([0]), T, K, transformed(T, points)).tolist() == [
+        [True, True, False, False, True]
+    ]
 
 
 def test_edges_are_the_same_for_light_beside_dark_and_dark_beside_light():

@@ -23,7 +23,9 @@ def painted(panel: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 
 
 def test_a_picture_shows_crop_renders_and_outlines_of_every_sample_and_stage(small):
-    settings = resolve(CosyPoseSettings, [*UNTRAINED, "network.backbone=resnet18", "data.augment=0", "data.background=0"])
+    settings = resolve(
+        CosyPoseSettings, [*UNTRAINED, "network.backbone=resnet18", "data.augment=0", "data.background=0"]
+    )
     infos = read_models_info(small / "models")
     meshes = {i: load_mesh(small / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}
     table = ObjectTable.of(meshes, infos, rotations=8)
