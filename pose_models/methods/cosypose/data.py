@@ -88,7 +88,7 @@ class PoseSamples:
             if made is not None:
                 return made
         raise InputError(
-            f"{TRIES} images in a row lose their objects when they are resized or turned; change data.height, width, turn"
+            f"{TRIES} images in a row lose their objects when resized or turned; change data.height, data.turn"
         )
 
     def valid_sample(self, number: int) -> dict[str, Tensor]:
