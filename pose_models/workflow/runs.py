@@ -136,4 +136,9 @@ DEFAULT_RUNS = {
     "cosypose-eccv": Run(family="cosypose", set={"network": {"start": "fixed"}}),
     "cosypose-small": Run(family="cosypose", set=_small_cosypose()),
     "cosypose-untrained": Run(family="cosypose", set=_small_cosypose(steps=0)),
+    "cosypose-of-demo": Run(
+        family="cosypose", set=_small_cosypose(), checkpoint="results/demo/cosypose-small/model.ckpt"
+    ),
+    "cosypose-of-demo-4view": _views(4, "cosypose-of-demo"),
+    "cosypose-of-demo-8view": _views(8, "cosypose-of-demo"),
 }
