@@ -128,11 +128,13 @@ class RefinerMatching(MatchingNetwork):
         relief = (seen.drawn.positions[..., 2] - depth) / depth * seen.K_crop[:, :1, :1] / (height / 2)
         mask = seen.drawn.mask.to(relief)[:, None]
         shape = torch.cat([relief[:, None], torch.ones_like(mask), seen.drawn.normals.movedim(-1, 1)], dim=1) * mask
-        render_cells = self.render_net(colors_and_edges(seen.drawn.images), functional.avg_pool2d(shape, STRIDE))
+        render_cells = self.render_net(
+            colors_and_edges(seen.drawn.images), functional.avg_pool2d(shape, STRIDE, ceil_mode=True)
+        )
 
         pixels, is_point = chosen_pixels(seen.drawn.mask, POINTS)
         rows, columns = pixels // width, pixels % width
-        cells = rows // STRIDE * (width // STRIDE) + columns // STRIDE
+        cells = rows // STRIDE * crop_cells.shape[3] + columns // STRIDE
         keys = render_cells.flatten(2).gather(2, cells[:, None].expand(-1, KEY_DIM + 1, -1))
         here = torch.stack([columns, rows], dim=2).to(keys)
         away = ((here[:, :, None] - cell_centers(crop_cells.shape[2:], keys)) ** 2).sum(dim=3)
@@ -144,7 +146,7 @@ class RefinerMatching(MatchingNetwork):
 class CoarseMatching(MatchingNetwork):
     """Points are those of the model, from all sides; their keys come from where they lie on it.
 
-    Which object it is says the render, that shows every object from the same side.
+    The render, which shows every object from the same side, says which one it is.
     """
 
     def __init__(self, settings: NetworkSettings) -> None:
@@ -185,7 +187,7 @@ def matching_loss(matches: Matches, seen: Comparison, true_points: Tensor, is_vi
         true_points: (B, N, 3) mm, where the points are in the camera frame, at that of equivalent true poses that is
             nearest to the render's. is_visible: (B, N) whether they can be seen there.
     """
-    columns, rows = seen.crops.shape[3] // STRIDE, seen.crops.shape[2] // STRIDE
+    rows, columns = (-(-size // STRIDE) for size in seen.crops.shape[2:])
     homogeneous = true_points @ seen.K_crop.transpose(1, 2)
     place = homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1)
     cell = (place - (STRIDE - 1) / 2) / STRIDE

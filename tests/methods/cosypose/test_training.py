@@ -187,6 +187,14 @@ def test_both_networks_learn(small, world):
         assert after[stage] < 0.5 * before[stage]
 
 
+def test_matching_crops_of_odd_sizes(small, world):
+    torch.manual_seed(0)
+    module = CosyPoseModule(settings("network.height=45", "network.width=61"), world[1].ids)
+    module.show(*world)
+    batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(2)])
+    assert torch.isfinite(torch.stack(list(module.losses(batch).values()))).all()
+
+
 def test_each_network_is_clipped_by_itself():
     module = CosyPoseModule(settings(), [1])
     for scale, network in zip((1.0, 1e-5), module.networks.values(), strict=True):
