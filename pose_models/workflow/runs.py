@@ -93,9 +93,9 @@ def _small(augment: bool = False, **train: Any) -> dict[str, Any]:
     }
 
 
-def _views(count: int, candidates: str) -> Run:
+def _views(count: int, candidates: str, **more: Any) -> Run:
     """Groups of views of a run whose scores are any numbers; RGB estimates differ by more than the paper's 20 mm."""
-    settings = {"views": count, "scores": "rank", "match": {"min_score": 0.1, "threshold_mm": 30}}
+    settings = {"views": count, "scores": "rank", "match": {"min_score": 0.1, "threshold_mm": 30}, **more}
     return Run(family="multiview", candidates=candidates, set=settings)
 
 
@@ -139,6 +139,6 @@ DEFAULT_RUNS = {
     "cosypose-of-demo": Run(
         family="cosypose", set=_small_cosypose(), checkpoint="results/demo/cosypose-small/model.ckpt"
     ),
-    "cosypose-of-demo-4view": _views(4, "cosypose-of-demo"),
-    "cosypose-of-demo-8view": _views(8, "cosypose-of-demo"),
+    "cosypose-of-demo-4view": _views(4, "cosypose-of-demo", known_cameras=True),
+    "cosypose-of-demo-8view": _views(8, "cosypose-of-demo", known_cameras=True),
 }
