@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pose_models.datasets.bop import BopScene, read_models_info
 from pose_models.meshes.mesh import load_mesh
@@ -76,6 +77,16 @@ def test_depth_needs_more_than_one_linear_step():
     ]
     assert errors[0] > 0.3 * spread
     assert errors[1] < 0.1 * spread
+
+
+def test_wrong_matches_do_not_decide():
+    """A quarter of the points matched with the same wrong thing 40 px away."""
+    offsets, t, focal, targets, output = motions()
+    targets[:, ::4] += torch.tensor([40.0, 10.0]).double()
+    weights = torch.ones(targets.shape[:2]).double()
+    found = motion_output(offsets, t, focal, targets, weights, SPREAD, passes=15)
+    torch.testing.assert_close(found[:, 6:8], output[:, 6:8], atol=0.5, rtol=0)
+    torch.testing.assert_close(found[:, 8], output[:, 8], atol=0.02, rtol=0)
 
 
 def test_without_weights_nothing_moves_and_gradients_are_right():
@@ -176,13 +187,37 @@ def test_points_matched_with_their_true_cells_lead_to_the_truth(seen, stage):
     assert (errors[1] < 0.2 * errors[0]).all()
 
 
+def test_the_loss_asks_for_cells_of_points_points_of_cells_and_who_is_seen(seen):
+    comparison = seen[0]
+    generator, count = torch.Generator().manual_seed(0), len(comparison.crops)
+    rows, columns = (size // STRIDE for size in comparison.crops.shape[2:])
+    inner = torch.arange(rows * columns).reshape(rows, columns)[1:-1, 1:-1].flatten()
+    cells = torch.stack([inner[torch.randperm(len(inner), generator=generator)[:7]] for _ in range(count)])
+    grid = cell_centers((rows, columns), comparison.crops)
+    pixels = torch.cat([grid[cells], torch.ones((count, 7, 1))], dim=2)
+    true_points = 500 * pixels @ torch.linalg.inv(comparison.K_crop).transpose(1, 2)
+    scores = torch.randn((count, 7, len(grid)), generator=generator)
+    shown = torch.randn((count, 7), generator=generator)
+    is_visible = torch.tensor([True, True, False, True, False, True, True]).expand(count, 7)
+    matches = Matches(true_points, scores, shown, pixels[..., :2], torch.ones((count, 7)))
+    expected = []
+    for row in range(count):
+        of_points = cross_entropy(scores[row], cells[row], reduction="none")
+        of_cells = cross_entropy(scores[row][:, cells[row]].T, torch.arange(7), reduction="none")
+        seen_or_not = binary_cross_entropy_with_logits(shown[row], is_visible[row].float())
+        expected.append((of_points + of_cells)[is_visible[row]].mean() + seen_or_not)
+    found = matching_loss(matches, comparison, true_points, is_visible)
+    torch.testing.assert_close(found, torch.stack(expected), atol=2e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("kind", [RefinerMatching, CoarseMatching])
 def test_poses_are_solved_for_in_single_precision(seen, kind):
     torch.manual_seed(0)
     network = kind(seen[3].network).eval()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         output = network(seen[0])
-    assert output.dtype == torch.float32
+        scores = network.match(seen[0]).scores
+    assert output.dtype == scores.dtype == torch.float32
     assert torch.isfinite(output).all()
 
 

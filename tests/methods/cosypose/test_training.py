@@ -187,12 +187,15 @@ def test_both_networks_learn(small, world):
         assert after[stage] < 0.5 * before[stage]
 
 
-def test_matching_crops_of_odd_sizes(small, world):
+def test_matching_crops_of_odd_sizes_and_hidden_points(small, world):
     torch.manual_seed(0)
     module = CosyPoseModule(settings("network.height=45", "network.width=61"), world[1].ids)
     module.show(*world)
     batch = torch.utils.data.default_collate([samples(small, world).sample(number) for number in range(2)])
-    assert torch.isfinite(torch.stack(list(module.losses(batch).values()))).all()
+    losses = module.losses(batch)
+    assert torch.isfinite(torch.stack(list(losses.values()))).all()
+    hidden = module.losses(batch | {"visible": torch.zeros_like(batch["visible"])})
+    assert hidden["loss"] < 0.5 * losses["loss"]  # points that something hides are not looked for
 
 
 def test_each_network_is_clipped_by_itself():
