@@ -7,6 +7,7 @@ the same loss, and an additional one for every point. All else is the paper's lo
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Matches:
     weights: Tensor
 
 
-class MatchingNetwork(nn.Module):
+class MatchingNetwork(nn.Module, abc.ABC):
     """Maps comparisons to pose updates (B, 9).
 
     A point and a cell have a vector each, whose product says how well they match. What is made of the products is
@@ -69,9 +70,9 @@ class MatchingNetwork(nn.Module):
     def forward(self, seen: Comparison) -> Tensor:
         return self.output(seen, self.match(seen))
 
+    @abc.abstractmethod
     def match(self, seen: Comparison) -> Matches:
         """Find points of the object in the crop."""
-        raise NotImplementedError
 
     def output(self, seen: Comparison, matches: Matches) -> Tensor:
         """The pose update (B, 9) that brings the points to their places."""

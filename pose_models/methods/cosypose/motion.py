@@ -33,6 +33,7 @@ def motion_output(
     """
     R = torch.eye(3, dtype=t.dtype, device=t.device).expand(len(t), 3, 3) if R_start is None else R_start
     slopes, done = t[:, :2] / t[:, 2:], torch.zeros(len(t), 6, dtype=t.dtype, device=t.device)
+    bound = LARGEST_DEPTH_CHANGE / spread[2]
     prior = torch.eye(6, dtype=t.dtype, device=t.device)
     for _ in range(passes):
         motion = done * spread
@@ -47,7 +48,7 @@ def motion_output(
         step = torch.linalg.solve(weighted @ J + prior, weighted @ errors[..., None] - done[..., None])[..., 0]
         step = step.clamp(-LARGEST_STEP, LARGEST_STEP)
         done = done + step
-        done = torch.cat([done[:, :2], _limited(done[:, 2:3], spread[2]), done[:, 3:]], dim=1)
+        done = torch.cat([done[:, :2], done[:, 2:3].clamp(-bound, bound), done[:, 3:]], dim=1)
         R = rotation_from_vector(step[:, 3:] * spread[3:]) @ R
     motion = done * spread
     return torch.cat([R[:, :, 0], R[:, :, 1], motion[:, :2], torch.exp(motion[:, 2:3])], dim=1)
@@ -69,11 +70,6 @@ def fitted_rotation(offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor
     along, across = functional.normalize(x + y, dim=1, eps=1e-6), x - y
     across = functional.normalize(across - (across * along).sum(dim=1, keepdim=True) * along, dim=1, eps=1e-6)
     return rotation_from_6d(torch.cat([along + across, along - across], dim=1)).transpose(1, 2)
-
-
-def _limited(change: Tensor, unit: Tensor) -> Tensor:
-    bound = LARGEST_DEPTH_CHANGE / float(unit)
-    return change.clamp(-bound, bound)
 
 
 def _errors(turned: Tensor, moved: Tensor, focal: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """The network that matches points: the motion it solves for, where it says that points are, what it learns from."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -95,7 +97,7 @@ def test_without_weights_nothing_moves_and_gradients_are_right():
     torch.testing.assert_close(still, torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1]).double().expand(3, 9))
     weights = torch.full(targets.shape[:2], 0.5).double().requires_grad_()
     targets = targets.requires_grad_()
-    solve = lambda places, w: motion_output(offsets, t, focal, places, w, SPREAD)  # noqa: E731
+    solve = functools.partial(motion_output, offsets, t, focal, spread=SPREAD)
     assert torch.autograd.gradcheck(solve, [targets, weights], eps=1e-6, atol=1e-6)
 
 
