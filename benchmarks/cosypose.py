@@ -42,9 +42,8 @@ def step(module: CosyPoseModule, optimizer: torch.optim.Optimizer, batch: dict[s
     """One training step of the refiner, as `CosyPoseModule.loss` makes it."""
     comparer, index, T = module.comparer, batch["object_index"], batch["start_refiner"]
     laps.lap("rest")
-    images = batch["image"].float() / 255
     regions, K_crop = comparer.regions(batch["K"], index, T)
-    crops = cut(images, torch.arange(len(index), device=index.device), regions, comparer.size)
+    crops = cut(batch["image"], torch.arange(len(index), device=index.device), regions, comparer.size)
     laps.lap("crop")
     with torch.no_grad():
         drawn = comparer.draw(index, T, K_crop)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pose_models"
 ROOMS = [
-    *("files", "program", "settings", "compiled"),
+    *("files", "program", "settings", "memory", "compiled"),
     *("geometry", "meshes", "datasets", "render", "images", "synthesis", "training", "detections", "methods"),
     *("refinement", "multiview", "evaluation", "report", "workflow"),
 ]

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_models.datasets.bop_writer import ImageEntry, SceneWriter
+from pose_models.memory import KEEP_MEMORY
 from pose_models.program import progress
 from pose_models.synthesis.scenes import Recipe, SceneMaker
 
 IMAGES_PER_TASK = 4
-# dask lets workers give freed memory back at once; pictures then fetch it page by page again, a third of their time.
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 28}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 FAILURES = 1000  # dead workers that one task may meet, as CosyPose's recording allows
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pose_models.files import InputError, exclusive
+from pose_models.memory import keep_freed_memory
 from pose_models.training.callbacks import (
     LastCheckpoint,
     LearningRates,
@@ -156,6 +157,8 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.ckpt"
+    if device == "cpu":
+        keep_freed_memory()
     for name, count in (("train.batch_size", settings.batch_size), ("validation samples", items.valid_count)):
         if count and (count < processes or (name == "train.batch_size" and count % processes)):
             raise InputError(f"{name}: {count} cannot be dealt out to {processes} processes; change one of the two")

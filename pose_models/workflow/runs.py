@@ -105,7 +105,7 @@ def _small_cosypose(**train: Any) -> dict[str, Any]:
     return {
         "network": {"backbone": "matching", "height": 48, "width": 64, "box_points": 300},
         "data": {"min_visib_fract": 0.5, "augment": 0, "background": 0, "turn": 180},
-        "loss": {"points": 100, "rotations": 32, "lr": 0.002},
+        "loss": {"points": 100, "rotations": 32, "lr": 0.003},
         "train": {"steps": 3000, "batch_size": 32, **schedule, **train},
     }
 

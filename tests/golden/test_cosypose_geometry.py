@@ -68,7 +68,7 @@ def test_crops(golden_dir):
         nearly(crops.crop_boxes(center[:, 0], [boxes, observed], 160 / 100), v["boxes_crop_obs_im100x160"])
         size = v["crops"].shape[2:]
         nearly(crops.crop_intrinsics(K, regions, size), v["K_crop"])
-        same(crops.cut(images.float() / 255, torch.arange(len(K)), regions, size), v["crops"], 1e-4)
+        same(crops.cut(images, torch.arange(len(K)), regions, size), v["crops"], 1e-4)
 
 
 def test_pose_updates(golden_dir):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -53,11 +54,19 @@ def crop_intrinsics(K: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor
 
 
 def cut(images: Tensor, index: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Regions (B, 4) ltrb of images (I, C, H, W) at a size (height, width): (B, C, *size), 0 outside the images.
+    """Regions (B, 4) ltrb of images (I, C, H, W) uint8 at a size (height, width): (B, C, *size) in 0..1, 0 outside.
 
     Args:
         index: (B,) the image of each region.
     """
     rows = torch.cat([index.to(regions)[:, None], regions], dim=1)
-    crops: Tensor = roi_align(images, rows, size, spatial_scale=1.0, sampling_ratio=SAMPLES, aligned=False)
-    return crops
+    align = functools.partial(roi_align, output_size=size, sampling_ratio=SAMPLES, aligned=False)
+    if images.is_cuda:
+        at_once: Tensor = align(images.float(), rows)
+        return at_once / 255
+    # A batch of images as floats would be written to memory only to be read once: one after the other stays in caches.
+    crops = rows.new_zeros((len(rows), images.shape[1], *size))
+    for number in sorted(set(index.tolist())):
+        chosen = index == number
+        crops[chosen] = align(images[number : number + 1].float(), [regions[chosen]])
+    return crops / 255

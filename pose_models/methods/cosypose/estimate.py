@@ -89,7 +89,7 @@ class Estimator:
     def refine(self, image: NDArray[np.uint8], K: ArrayLike, obj_ids: Sequence[int], T_first: ArrayLike) -> Passes:
         """The passes from poses (N, 4, 4) mm on, wherever they come from."""
         clock = Clock(self.device)
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
         index = self.index(obj_ids)
         intrinsics = torch.tensor(np.asarray(K, dtype=np.float32), device=self.device).expand(len(index), 3, 3)
         passes = [torch.tensor(np.asarray(T_first, dtype=np.float32).reshape(-1, 4, 4), device=self.device)]

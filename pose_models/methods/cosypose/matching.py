@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,35 +17,38 @@ from torch.nn import functional
 
 from pose_models.methods.cosypose.config import NetworkSettings
 from pose_models.methods.cosypose.features import SEEN, UNet, colors_and_edges, convolution
-from pose_models.methods.cosypose.motion import fitted_rotation, motion_output
+from pose_models.methods.cosypose.motion import Motion, Problem, fitted_rotation, output_of, solved
 from pose_models.methods.cosypose.network import UNIT_DEPTH, UNIT_ROTATION, UNIT_SHIFT, Comparison
+from pose_models.methods.cosypose.places import STRIDE, Found, Likelihoods
 from pose_models.methods.cosypose.poses import transformed
 
-STRIDE = 2  # crop pixels per cell side
 POINTS = 96
 WIDTHS = (24, 48, 96, 96)
 KEY_DIM = 32
-LEAST_VARIANCE = 2.0  # px^2
+WINDOWS = (0.12, 0.07)  # of the crop's width: where points are searched once their motion is roughly known
+PASSES = 3  # of the solver in each window
 NAME_DIM = 16
 KEY_WIDTH = 128
 KEY_GAIN = 8.0
+ANYWHERE = 1e4  # px
 FREQUENCIES = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """Where N points of an object lie in the crop's M cells.
+    """How well N points of an object match the cells of the crop.
 
-    points: (B, N, 3) mm in the camera frame, at the pose of the render. scores: (B, N, M), logits of a point's cell,
-    and of a cell's point. shown: (B, N), logits of whether a point can be seen; minus infinity for points that are
-    none. places: (B, N, 2) px, means over the cells. weights: (B, N) 1 / px^2.
+    points: (B, N, 3) mm in the camera frame, at the pose of the render. likelihoods: of a point's cell, and of a cell's
+    point. centers: (B, N, 2) px, where points are expected. reach: () px, standard deviation of the way from there.
+    found: in windows of that reach. shown: (B, N), logits of whether a point can be seen; minus infinity: no point.
     """
 
     points: Tensor
-    scores: Tensor
+    likelihoods: Likelihoods
+    centers: Tensor
+    reach: Tensor
+    found: Found
     shown: Tensor
-    places: Tensor
-    weights: Tensor
 
 
 class MatchingNetwork(nn.Module, abc.ABC):
@@ -57,7 +59,6 @@ class MatchingNetwork(nn.Module, abc.ABC):
     """
 
     spread: Tensor
-    focus_start = 1.0  # power that likelihoods are raised to before places are averaged
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class MatchingNetwork(nn.Module, abc.ABC):
         self.gain = nn.Parameter(torch.tensor(1.0))
         self.trust = nn.Parameter(torch.tensor(-3.0))
         self.evidence = nn.Parameter(torch.tensor([1.0, 0.0]))
-        self.focus = nn.Parameter(torch.tensor(self.focus_start))
+        self.drawn_in = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, seen: Comparison) -> Tensor:
         return self.output(seen, self.match(seen))
@@ -75,36 +76,65 @@ class MatchingNetwork(nn.Module, abc.ABC):
         """Find points of the object in the crop."""
 
     def output(self, seen: Comparison, matches: Matches) -> Tensor:
-        """The pose update (B, 9) that brings the points to their places."""
+        """The pose update (B, 9) that brings the points to their places.
+
+        Places in wide windows give a motion, around which narrower ones are opened. Only the last counts for gradients:
+        where the others lead is the same for all small changes.
+        """
         t, K = seen.T[:, :3, 3], seen.K_crop
-        offsets, targets = matches.points - t[:, None], matches.places - K[:, None, :2, 2]
-        focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
+        principal, learns = K[:, None, :2, 2], torch.is_grad_enabled()
         with torch.autocast(t.device.type, enabled=False):
-            R = self.first_rotation(offsets, targets, matches.weights)
-            return motion_output(offsets, t, focal, targets, matches.weights, self.spread, R)
+            focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
+            problem = Problem(matches.points - t[:, None], t, focal, self.spread)
+            certain = torch.exp(self.trust) * torch.sigmoid(matches.shown) * 4
+            found = matches.found
+            with torch.no_grad():
+                first = self.first_rotation(problem.offsets, found.places - principal, certain * found.weights)
+                motion = problem.start(first)
+                for share in WINDOWS:
+                    motion = solved(problem, motion, found.places - principal, certain * found.weights, PASSES)
+                    centers = problem.projected(motion) + principal
+                    reach = matches.reach.clamp(max=share * seen.crops.shape[3])
+                    with torch.set_grad_enabled(learns and share == WINDOWS[-1]):
+                        found = matches.likelihoods.find(centers, reach)
+            motion = solved(problem, motion, found.places - principal, certain * found.weights, PASSES)
+            return output_of(problem, self._enlarged(problem, motion, found, certain))
+
+    def _enlarged(self, problem: Problem, motion: Motion, found: Found, certain: Tensor) -> Motion:
+        """A motion brought nearer by what vague places make objects seem smaller.
+
+        Likelihoods end where the object does, so places near its outline are drawn inwards, the more the vaguer they
+        are. The share of their standard deviation over the object's radius is learnt.
+        """
+        with torch.no_grad():
+            share = certain * found.weights + 1e-9
+            share = (share / share.sum(dim=1, keepdim=True))[..., None]
+            projected = problem.projected(motion)
+            away = projected - (share * projected).sum(dim=1, keepdim=True)
+            radius = (share * away**2).sum(dim=(1, 2)).sqrt().clamp(min=1)
+            vague = (share[..., 0] * found.weights.rsqrt()).sum(dim=1) / radius
+        nearer = self.drawn_in * vague / self.spread[2]
+        return dataclasses.replace(motion, steps=motion.steps - functional.pad(nearer[:, None], (2, 3)))
 
     def first_rotation(self, offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor | None:
-        """Where the search for the motion begins, as of `motion_output`."""
+        """Where the search for the motion begins, as of `Problem.start`."""
         return None
 
-    def _matched(self, points: Tensor, keys: Tensor, cells: Tensor, bias: Tensor | None, is_point: Tensor) -> Matches:
-        """Points with keys (B, N, C + 1) among cells (B, C, height, width); bias (B, N, M) of their scores.
+    def _matched(
+        self, points: Tensor, keys: Tensor, cells: Tensor, centers: Tensor, reach: Tensor, is_point: Tensor
+    ) -> Matches:
+        """Points with keys (B, N, C + 1) among cells (B, C, rows, columns); centers, reach as of `Matches`.
 
         The keys' last number says how much evidence in the crop a point needs to count as shown.
         """
         with torch.autocast(points.device.type, enabled=False):
             keys, cells = keys.to(points), cells.to(points)
-            scores = keys[..., :-1] @ cells.flatten(2) * (self.gain / math.sqrt(KEY_DIM))
-            if bias is not None:
-                scores = scores + bias
-            excess = scores.logsumexp(dim=2) - math.log(scores.shape[2]) - keys[..., -1]
+            scores = torch.bmm(keys[..., :-1] * (self.gain / math.sqrt(KEY_DIM)), cells.flatten(2))
+            likelihoods = Likelihoods(scores.view(*scores.shape[:2], *cells.shape[2:]))
+            found = likelihoods.find(centers, reach)
+            excess = found.mass - found.window - keys[..., -1]
             shown = (self.evidence[0] * excess + self.evidence[1]).masked_fill(~is_point, -math.inf)
-            grid = cell_centers(cells.shape[2:], scores)
-            likelihood = (scores * self.focus).softmax(dim=2)
-            places = likelihood @ grid
-            variance = (likelihood @ (grid**2).sum(dim=1) - (places**2).sum(dim=2)).clamp(min=0)
-            weights = torch.exp(self.trust) * torch.sigmoid(shown) * 4 / (variance + LEAST_VARIANCE)
-            return Matches(points, scores, shown, places, weights)
+            return Matches(points, likelihoods, centers, reach, found, shown)
 
 
 class RefinerMatching(MatchingNetwork):
@@ -112,8 +142,6 @@ class RefinerMatching(MatchingNetwork):
 
     The U-Nets see colours, `edges` and, of the render, mask, relief and normals. Untrained it changes nothing.
     """
-
-    focus_start = 2.0  # what lies between a point's own place and the true one draws the mean: less so if sharper
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__(settings)
@@ -137,11 +165,9 @@ class RefinerMatching(MatchingNetwork):
         rows, columns = pixels // width, pixels % width
         cells = rows // STRIDE * crop_cells.shape[3] + columns // STRIDE
         keys = render_cells.flatten(2).gather(2, cells[:, None].expand(-1, KEY_DIM + 1, -1))
-        here = torch.stack([columns, rows], dim=2).to(keys)
-        away = ((here[:, :, None] - cell_centers(crop_cells.shape[2:], keys)) ** 2).sum(dim=3)
+        here = torch.stack([columns, rows], dim=2).to(seen.T)
         points = seen.drawn.positions.flatten(1, 2).gather(1, pixels[..., None].expand(-1, -1, 3))
-        bias = away * (-0.5 * torch.exp(-2 * self.reach))
-        return self._matched(points, keys.transpose(1, 2), crop_cells, bias, is_point)
+        return self._matched(points, keys.transpose(1, 2), crop_cells, here, torch.exp(self.reach), is_point)
 
 
 class CoarseMatching(MatchingNetwork):
@@ -175,7 +201,11 @@ class CoarseMatching(MatchingNetwork):
         keys = self.key_net(torch.cat([on_object, torch.sin(waves), torch.cos(waves), name], dim=2))
         keys = torch.cat([KEY_GAIN * keys[..., :-1], keys[..., -1:]], dim=2)
         is_point = torch.ones_like(keys[..., 0], dtype=torch.bool)
-        return self._matched(transformed(seen.T, model), keys, crop_cells, None, is_point)
+        middle = model.new_tensor([seen.crops.shape[3] - 1, seen.crops.shape[2] - 1]) / 2
+        anywhere = middle.new_tensor(ANYWHERE)
+        return self._matched(
+            transformed(seen.T, model), keys, crop_cells, middle.expand(*keys.shape[:2], 2), anywhere, is_point
+        )
 
     def first_rotation(self, offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         return fitted_rotation(offsets, targets, weights)
@@ -189,6 +219,8 @@ def matching_loss(matches: Matches, seen: Comparison, true_points: Tensor, is_vi
             nearest to the render's. is_visible: (B, N) whether they can be seen there.
     """
     rows, columns = (-(-size // STRIDE) for size in seen.crops.shape[2:])
+    scores = matches.likelihoods.scores
+    rows, columns = scores.shape[2:]
     homogeneous = true_points @ seen.K_crop.transpose(1, 2)
     place = homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1)
     cell = (place - (STRIDE - 1) / 2) / STRIDE
@@ -199,21 +231,22 @@ def matching_loss(matches: Matches, seen: Comparison, true_points: Tensor, is_vi
     corner = cell.floor()
     x, y = (cell - corner).unbind(dim=2)
     first = (corner[..., 1] * columns + corner[..., 0]).long()
-    shares = {0: (1 - x) * (1 - y), 1: x * (1 - y), columns: (1 - x) * y, columns + 1: x * y}
-    true = torch.stack([share * _at(matches.scores, first + step) for step, share in shares.items()]).sum(dim=0)
-    nearest = (cell[..., 1].round() * columns + cell[..., 0].round()).long()
-    of_cells = matches.scores.gather(2, nearest[:, None].expand(-1, matches.scores.shape[1], -1))  # (B, point, cell)
-    found = true - matches.scores.logsumexp(dim=2)
+    shares = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], dim=2)
+    corners = first[..., None] + torch.tensor([0, 1, columns, columns + 1], device=first.device)
+    nearest = cell.round()
+    others = (nearest[..., 1] * columns + nearest[..., 0]).long()[:, None].expand(-1, first.shape[1], -1)
+    chosen = scores.flatten(2).gather(2, torch.cat([corners, others], dim=2))
+    precision = -0.5 * matches.reach**-2
+    true = (shares * chosen[..., :4]).sum(dim=2) + precision * ((place - matches.centers) ** 2).sum(dim=2)
+    centers = STRIDE * nearest + (STRIDE - 1) / 2
+    away = ((matches.centers[:, :, None] - centers[:, None]) ** 2).sum(dim=3)
+    of_cells = chosen[..., 4:] + precision * away  # (B, point, cell)
+    found = true - matches.found.mass
     found = found + of_cells.diagonal(dim1=1, dim2=2) - of_cells.logsumexp(dim=1)
     loss = -(found * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
     shown = matches.shown.masked_fill(~is_point, 0)
     answers = functional.binary_cross_entropy_with_logits(shown, counts.to(loss), reduction="none") * is_point
     return loss + answers.mean(dim=1)
-
-
-def _at(scores: Tensor, cells: Tensor) -> Tensor:
-    """Scores (B, N) of points in cells (B, N), from those in all (B, N, M)."""
-    return scores.gather(2, cells[..., None])[..., 0]
 
 
 def chosen_pixels(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -224,9 +257,3 @@ def chosen_pixels(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
     ranks = (steps * inside).long()
     order = torch.argsort((~flat).to(torch.uint8), dim=1, stable=True)
     return order.gather(1, ranks), (inside > 0).expand(-1, count)
-
-
-def cell_centers(size: Sequence[int], like: Tensor) -> Tensor:
-    """Centres (M, 2) x, y px of the cells of a map (height, width), in reading order."""
-    y, x = torch.meshgrid(*(torch.arange(n, device=like.device, dtype=like.dtype) for n in size), indexing="ij")
-    return torch.stack([x, y], dim=2).flatten(0, 1) * STRIDE + (STRIDE - 1) / 2

@@ -65,8 +65,7 @@ class CosyPoseModule(LossModule):
         comparer, index, T = self.comparer, batch["object_index"], batch[f"start_{stage}"]
         everyone = torch.arange(len(index), device=index.device)
         with torch.autocast(index.device.type, enabled=False):
-            images = batch["image"].float() / 255
-            seen = comparer.compare(images, everyone, batch["K"], index, T)
+            seen = comparer.compare(batch["image"], everyone, batch["K"], index, T)
         return self.judged(seen, *self.answer(stage, seen), batch)
 
     def answer(self, stage: Stage, seen: Comparison) -> tuple[Tensor, Matches | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,11 +16,51 @@ DOUBT = 2.0  # of a squared error that the weights call usual
 RIDGE = 0.01  # of a fit's squared lengths
 
 
-def motion_output(
-    offsets: Tensor, t: Tensor, focal: Tensor, targets: Tensor, weights: Tensor, spread: Tensor,
-    R_start: Tensor | None = None, passes: int = 5,
-) -> Tensor:  # fmt: skip
-    """The output (B, 9) of a pose network (cosypose.md section 3.4) that explains where points are seen.
+@dataclasses.dataclass(frozen=True)
+class Motion:
+    """How objects move: rotations R (B, 3, 3) in camera axes, and steps (B, 6), sums of (v, k, w) / spread."""
+
+    R: Tensor
+    steps: Tensor
+
+    def detach(self) -> Motion:
+        """The same without gradients."""
+        return Motion(self.R.detach(), self.steps.detach())
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Objects whose motion is sought: how they lie before it, and how far they are thought to move.
+
+    offsets: (B, N, 3) mm, points relative to the object's origin, in camera axes. t: (B, 3) mm, that origin.
+    focal: (B, 2) px. spread: (6,) standard deviations of v (2, px), k (natural logarithm of depth) and w (3, rad).
+    """
+
+    offsets: Tensor
+    t: Tensor
+    focal: Tensor
+    spread: Tensor
+
+    def start(self, R: Tensor | None = None) -> Motion:
+        """No motion, or rotations R (B, 3, 3) that others count from."""
+        eye = torch.eye(3, dtype=self.t.dtype, device=self.t.device).expand(len(self.t), 3, 3)
+        return Motion(eye if R is None else R, torch.zeros_like(self.t).repeat(1, 2))
+
+    def moved(self, motion: Motion) -> tuple[Tensor, Tensor]:
+        """Offsets (B, N, 3) and origins (B, 3) mm after a motion."""
+        scaled = motion.steps * self.spread
+        depth = self.t[:, 2:] * torch.exp(scaled[:, 2:3])
+        slopes = self.t[:, :2] / self.t[:, 2:] + scaled[:, :2] / self.focal
+        return self.offsets @ motion.R.transpose(1, 2), torch.cat([slopes * depth, depth], dim=1)
+
+    def projected(self, motion: Motion) -> Tensor:
+        """Points (B, N, 2) px after a motion, relative to the principal point."""
+        slope = _projected(*self.moved(motion))[0]
+        return slope * self.focal[:, None]
+
+
+def solved(problem: Problem, motion: Motion, targets: Tensor, weights: Tensor, passes: int = 5) -> Motion:
+    """The motion that explains where points are seen, from another one that is near it.
 
     Rotation w (rad), shift v (px) and log depth change k minimise the weighted squared distances of the moved points
     from their targets plus a prior |(v, k, w) / spread|^2. The rotation is linearised anew in every pass: turning by
@@ -26,32 +68,30 @@ def motion_output(
     Points far from their targets weigh less (Cauchy), as wrong matches do not come alone; the sum of weights stays.
 
     Args:
-        offsets: (B, N, 3) mm, points relative to the object's origin, in camera axes. t: (B, 3) mm, that origin.
-        focal: (B, 2) px. targets: (B, N, 2) px, relative to the principal point. weights: (B, N) 1 / px^2.
-        spread: (6,) standard deviations of v (2), k and w (3).
-        R_start: (B, 3, 3) rotation that w counts from, for large ones; None: no rotation.
+        targets: (B, N, 2) px, relative to the principal point. weights: (B, N) 1 / px^2.
     """
-    R = torch.eye(3, dtype=t.dtype, device=t.device).expand(len(t), 3, 3) if R_start is None else R_start
-    slopes, done = t[:, :2] / t[:, 2:], torch.zeros(len(t), 6, dtype=t.dtype, device=t.device)
+    spread, count = problem.spread, len(problem.t)
     bound = LARGEST_DEPTH_CHANGE / spread[2]
-    prior = torch.eye(6, dtype=t.dtype, device=t.device)
+    prior = torch.eye(6, dtype=targets.dtype, device=targets.device)
+    R, steps = motion.R, motion.steps
     for _ in range(passes):
-        motion = done * spread
-        depth = t[:, 2:] * torch.exp(motion[:, 2:3])
-        moved = torch.cat([(slopes + motion[:, :2] / focal) * depth, depth], dim=1)
-        turned = offsets @ R.transpose(1, 2)
-        errors, J = _errors(turned, moved, focal, targets)
+        errors, J = _errors(*problem.moved(Motion(R, steps)), problem.focal, targets)
         J = J * spread
-        robust = weights / (1 + DOUBT * weights * (errors**2).reshape(len(t), 2, -1).sum(dim=1))
+        robust = weights / (1 + DOUBT * weights * (errors**2).reshape(count, 2, -1).sum(dim=1))
         robust = robust * (weights.sum(dim=1) / robust.sum(dim=1).clamp(min=1e-9))[:, None]
         weighted = (J * robust.repeat(1, 2)[..., None]).transpose(1, 2)
-        step = torch.linalg.solve(weighted @ J + prior, weighted @ errors[..., None] - done[..., None])[..., 0]
+        step = torch.linalg.solve(weighted @ J + prior, weighted @ errors[..., None] - steps[..., None])[..., 0]
         step = step.clamp(-LARGEST_STEP, LARGEST_STEP)
-        done = done + step
-        done = torch.cat([done[:, :2], done[:, 2:3].clamp(-bound, bound), done[:, 3:]], dim=1)
+        steps = steps + step
+        steps = torch.cat([steps[:, :2], steps[:, 2:3].clamp(-bound, bound), steps[:, 3:]], dim=1)
         R = rotation_from_vector(step[:, 3:] * spread[3:]) @ R
-    motion = done * spread
-    return torch.cat([R[:, :, 0], R[:, :, 1], motion[:, :2], torch.exp(motion[:, 2:3])], dim=1)
+    return Motion(R, steps)
+
+
+def output_of(problem: Problem, motion: Motion) -> Tensor:
+    """A motion as the output (B, 9) of a pose network (cosypose.md section 3.4)."""
+    scaled = motion.steps * problem.spread
+    return torch.cat([motion.R[:, :, 0], motion.R[:, :, 1], scaled[:, :2], torch.exp(scaled[:, 2:3])], dim=1)
 
 
 def fitted_rotation(offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -72,12 +112,17 @@ def fitted_rotation(offsets: Tensor, targets: Tensor, weights: Tensor) -> Tensor
     return rotation_from_6d(torch.cat([along + across, along - across], dim=1)).transpose(1, 2)
 
 
-def _errors(turned: Tensor, moved: Tensor, focal: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors (B, 2N) px, all of x first, and the derivatives (B, 2N, 6) of the projections by (v, k, w)."""
+def _projected(turned: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes (B, N, 2) of points, and the depths (B, N) they are divided by."""
     points = turned + moved[:, None]
     near = moved[:, None, 2] / 10  # no point comes closer than that: steps may be wild while a network learns
     z = torch.maximum(points[..., 2], near)
-    slope = points[..., :2] / z[..., None]
+    return points[..., :2] / z[..., None], z
+
+
+def _errors(turned: Tensor, moved: Tensor, focal: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors (B, 2N) px, all of x first, and the derivatives (B, 2N, 6) of the projections by (v, k, w)."""
+    slope, z = _projected(turned, moved)
     X, Y, Z = turned.unbind(dim=2)
     zero = torch.zeros_like(X)
     # How a point moves with w: w x (X, Y, Z).

@@ -104,7 +104,7 @@ class Comparer:
         """Cut objects out where they are thought to be, and render them there.
 
         Args:
-            images: (I, 3, H, W) in 0..1. image_index: (B,) the image of each object.
+            images: (I, 3, H, W) uint8. image_index: (B,) the image of each object.
             K: (B, 3, 3). index: (B,) objects by position in the table. T: (B, 4, 4) mm.
         """
         regions, K_crop = self.regions(K, index, T)

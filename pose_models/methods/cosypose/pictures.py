@@ -43,7 +43,7 @@ def comparison_picture(networks: nn.ModuleDict, comparer: Comparer, batch: Mappi
 def _rows(stage: str, network: nn.Module, comparer: Comparer, batch: Mapping[str, Tensor]) -> list[Image]:
     index, T = batch["object_index"], batch[f"start_{stage}"]
     everyone = torch.arange(len(index), device=index.device)
-    seen = comparer.compare(batch["image"].float() / 255, everyone, batch["K"], index, T)
+    seen = comparer.compare(batch["image"], everyone, batch["K"], index, T)
     after = updated(T, network(seen).float(), seen.K_crop)
     scale = -(-PANEL_PX // comparer.size[0])
     panels = [

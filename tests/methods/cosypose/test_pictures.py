@@ -45,9 +45,7 @@ def test_a_picture_shows_crop_renders_and_outlines_of_every_sample_and_stage(sma
     rows = [picture[LINE_PX + n * (LINE_PX + high) :][LINE_PX : LINE_PX + high] for n in range(4)]
     one = torch.tensor([0, 1])
     for stage, mine in (("coarse", rows[0::2]), ("refiner", rows[1::2])):
-        seen = module.comparer.compare(
-            batch["image"] / 255, one, batch["K"], batch["object_index"], batch[f"start_{stage}"]
-        )
+        seen = module.comparer.compare(batch["image"], one, batch["K"], batch["object_index"], batch[f"start_{stage}"])
         output = torch.tensor([[1.0, 0, 0, 0, 1, 0, 9, 0, 1]]).repeat(2, 1)
         after = updated(batch[f"start_{stage}"], output, seen.K_crop)
         moved = module.comparer.draw(batch["object_index"], after, seen.K_crop).images

@@ -64,11 +64,11 @@ def test_the_object_is_where_it_is_rendered(small, world):
     overlaps = []
     for im_id in scene.image_ids:
         for gt_id, instance in enumerate(scene.ground_truth[im_id]):
-            mask = torch.from_numpy(scene.mask(im_id, gt_id, visible=False)).float().expand(1, 3, -1, -1)
+            mask = torch.from_numpy(scene.mask(im_id, gt_id, visible=False)).byte().mul(255).expand(1, 3, -1, -1)
             index, K = torch.tensor([table.ids.index(instance.obj_id)]), scene.camera(im_id).K
             T = torch.from_numpy(instance.T_cam_obj).float()[None]
             seen = comparer.compare(mask, torch.tensor([0]), torch.from_numpy(K).float()[None], index, T)
-            inside = cut(torch.ones_like(mask), torch.tensor([0]), seen.regions, comparer.size)[0, 0] > 0.99
+            inside = cut(torch.full_like(mask, 255), torch.tensor([0]), seen.regions, comparer.size)[0, 0] > 0.99
             a, b = (seen.crops[0, 0] > 0.5) & inside, (seen.drawn.mask[0]) & inside
             if b.sum() > 500:  # not cut off by the image's edge
                 overlaps.append(float((a & b).sum() / (a | b).sum()))
