@@ -20,6 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pose_models.datasets.bop import BopScene, read_models_info
+from pose_models.memory import keep_freed_memory
 from pose_models.meshes.mesh import load_mesh
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.crops import cut
@@ -68,7 +69,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--give-back", action="store_true", help="do not keep freed memory, as training on a CPU does")
     arguments = parser.parse_args()
+    if arguments.device == "cpu" and not arguments.give_back:
+        keep_freed_memory()
     settings = resolve(CosyPoseSettings, ["network.stages=[refiner]", *arguments.set])
     infos = read_models_info(arguments.dataset / "models")
     meshes = {i: load_mesh(arguments.dataset / "models" / f"obj_{i:06d}.ply", texture=True) for i in infos}

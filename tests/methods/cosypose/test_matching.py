@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from pose_models.datasets.bop import BopScene, read_models_info
 from pose_models.meshes.mesh import load_mesh
 from pose_models.meshes.shapes import box
+from pose_models.methods.cosypose import matching
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.features import edges
 from pose_models.methods.cosypose.matching import (
@@ -169,6 +170,70 @@ def with_scores(matches: Matches, scores, shown) -> Matches:
     return dataclasses.replace(matches, likelihoods=likelihoods, found=found, shown=shown)
 
 
+@pytest.fixture(scope="module")
+def perfect(seen):
+    """The refiner with points that are matched with their true cells, and who of them is seen."""
+    comparison, _, T_true, settings, comparer, index = seen
+    torch.manual_seed(0)
+    network = RefinerMatching(settings.network).eval()
+    network.trust.data.fill_(3.0)
+    with torch.no_grad():
+        matches = network.match(comparison)
+    true_points = transformed(T_true @ torch.linalg.inv(comparison.T), matches.points)
+    visible = comparer.faces_camera(index, T_true, comparison.K_crop, true_points)
+    places = projections(true_points, comparison.K_crop)
+    return network, with_scores(matches, peaks(places, comparison), 18 * visible.float() - 9), places
+
+
+def projections(points, K):
+    camera = points @ K.transpose(1, 2)
+    return camera[..., :2] / camera[..., 2:]
+
+
+def peaks(places, comparison, variance: float = 0.5):
+    """Scores (B, N, rows, columns) of normal likelihoods around places."""
+    x, y = cell_centers([size // STRIDE for size in comparison.crops.shape[2:]], places)
+    return -((places[..., None, :1] - x) ** 2 + (places[..., None, 1:] - y[:, None]) ** 2) / (2 * variance)
+
+
+def error(T, comparison, T_true):
+    return (transformed(T, comparison.points) - transformed(T_true, comparison.points)).norm(dim=2).mean(dim=1)
+
+
+def test_a_second_place_far_from_the_common_motion_is_left_out(seen, perfect, monkeypatch):
+    """Every third point is as likely 14 px aside: windows around the motion of the others do not see that."""
+    comparison, T_true, (network, matches, places) = seen[0], seen[2], perfect
+    scores = matches.likelihoods.scores.clone()
+    aside = peaks(places + torch.tensor([14.0, 0.0]), comparison)
+    scores[:, ::2] = torch.logaddexp(scores, aside)[:, ::2]
+    doubtful, after = with_scores(matches, scores, matches.shown), []
+    for windows in (matching.WINDOWS, ()):
+        monkeypatch.setattr(matching, "WINDOWS", windows)
+        with torch.no_grad():
+            after.append(updated(comparison.T, network.output(comparison, doubtful), comparison.K_crop))
+    shift = [(T - T_true)[:, :2, 3].abs().amax(dim=1).mean() for T in after]
+    assert shift[0] < 0.6 * shift[1]
+    assert error(after[0], comparison, T_true).mean() < 0.3 * error(comparison.T, comparison, T_true).mean()
+
+
+def test_what_vague_places_shrink_is_learnt(seen, perfect):
+    """Depth is divided by a share of the places' deviation over the object's radius: more for vaguer places."""
+    comparison, (network, matches, places) = seen[0], perfect
+    changes = []
+    for variance in (4.0, 16.0):
+        vague = with_scores(matches, peaks(places, comparison, variance), matches.shown)
+        depth = []
+        for share in (0.0, 0.1):
+            network.drawn_in.data.fill_(share)
+            with torch.no_grad():
+                depth.append(network.output(comparison, vague)[:, 8])
+        network.drawn_in.data.zero_()
+        changes.append(torch.log(depth[0] / depth[1]))
+    assert (changes[0] > 0.002).all()
+    assert (changes[1] > 1.2 * changes[0]).all()
+    assert (changes[1] < 0.1).all()  # no place is vaguer than the object is large
+
+
 @pytest.mark.parametrize("stage", ["refiner", "coarse"])
 def test_points_matched_with_their_true_cells_lead_to_the_truth(seen, stage):
     """However far the coarse network has to turn; and they cost less than others."""
@@ -179,10 +244,7 @@ def test_points_matched_with_their_true_cells_lead_to_the_truth(seen, stage):
     with torch.no_grad():
         matches = network.match(comparison)
     true_points = transformed(T_true @ torch.linalg.inv(comparison.T), matches.points)
-    camera = true_points @ comparison.K_crop.transpose(1, 2)
-    places = camera[..., :2] / camera[..., 2:]
-    x, y = cell_centers([size // STRIDE for size in comparison.crops.shape[2:]], places)
-    perfect = -((places[..., None, :1] - x) ** 2) - (places[..., None, 1:] - y[:, None]) ** 2
+    perfect = peaks(projections(true_points, comparison.K_crop), comparison)
     visible = comparer.faces_camera(index, T_true, comparison.K_crop, true_points)
     assert 0.15 < visible.float().mean() < (0.85 if stage == "coarse" else 1)
     shown = 18 * visible.float() - 9
@@ -201,10 +263,7 @@ def test_points_matched_with_their_true_cells_lead_to_the_truth(seen, stage):
     network.trust.data.fill_(3.0)
     answer = network.output(comparison, with_scores(matches, perfect, shown))
     after = updated(comparison.T, answer, comparison.K_crop)
-    points = comparison.points
-    errors = [
-        (transformed(T, points) - transformed(T_true, points)).norm(dim=2).mean(dim=1) for T in (comparison.T, after)
-    ]
+    errors = [error(T, comparison, T_true) for T in (comparison.T, after)]
     assert (errors[1] < 0.3 * errors[0]).all()
     assert errors[1].mean() < 0.2 * errors[0].mean()
 
