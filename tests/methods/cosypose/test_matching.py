@@ -201,7 +201,7 @@ def error(T, comparison, T_true):
 
 
 def test_a_second_place_far_from_the_common_motion_is_left_out(seen, perfect, monkeypatch):
-    """Every third point is as likely 14 px aside: windows around the motion of the others do not see that."""
+    """Every other point is as likely 14 px aside: windows around the motion of the others do not see that."""
     comparison, T_true, (network, matches, places) = seen[0], seen[2], perfect
     scores = matches.likelihoods.scores.clone()
     aside = peaks(places + torch.tensor([14.0, 0.0]), comparison)
