@@ -78,27 +78,33 @@ class MatchingNetwork(nn.Module, abc.ABC):
     def output(self, seen: Comparison, matches: Matches) -> Tensor:
         """The pose update (B, 9) that brings the points to their places.
 
-        Places in wide windows give a motion, around which narrower ones are opened. Only the last counts for gradients:
-        where the others lead is the same for all small changes.
+        Gradients are those of the last windows' places, with the windows held where they are.
         """
         t, K = seen.T[:, :3, 3], seen.K_crop
-        principal, learns = K[:, None, :2, 2], torch.is_grad_enabled()
+        principal = K[:, None, :2, 2]
         with torch.autocast(t.device.type, enabled=False):
             focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
             problem = Problem(matches.points - t[:, None], t, focal, self.spread)
             certain = torch.exp(self.trust) * torch.sigmoid(matches.shown) * 4
-            found = matches.found
-            with torch.no_grad():
-                first = self.first_rotation(problem.offsets, found.places - principal, certain * found.weights)
-                motion = problem.start(first)
-                for share in WINDOWS:
-                    motion = solved(problem, motion, found.places - principal, certain * found.weights, PASSES)
-                    centers = problem.projected(motion) + principal
-                    reach = matches.reach.clamp(max=share * seen.crops.shape[3])
-                    with torch.set_grad_enabled(learns and share == WINDOWS[-1]):
-                        found = matches.likelihoods.find(centers, reach)
+            motion, centers, reach = self._windows(problem, matches, certain, principal, seen.crops.shape[3])
+            found = matches.likelihoods.find(centers, reach)
             motion = solved(problem, motion, found.places - principal, certain * found.weights, PASSES)
             return output_of(problem, self._enlarged(problem, motion, found, certain))
+
+    @torch.no_grad()
+    def _windows(
+        self, problem: Problem, matches: Matches, certain: Tensor, principal: Tensor, width: int
+    ) -> tuple[Motion, Tensor, Tensor]:
+        """A motion found through ever narrower windows, and centers and reach of the next ones, which are around it."""
+        centers, reach, found = matches.centers, matches.reach, matches.found
+        first = self.first_rotation(problem.offsets, found.places - principal, certain * found.weights)
+        motion = problem.start(first)
+        for share in WINDOWS:
+            found = matches.likelihoods.find(centers, reach)
+            motion = solved(problem, motion, found.places - principal, certain * found.weights, PASSES)
+            centers = problem.projected(motion) + principal
+            reach = matches.reach.clamp(max=share * width)
+        return motion, centers, reach
 
     def _enlarged(self, problem: Problem, motion: Motion, found: Found, certain: Tensor) -> Motion:
         """A motion brought nearer by what vague places make objects seem smaller.
