@@ -206,11 +206,15 @@ def test_a_second_place_far_from_the_common_motion_is_left_out(seen, perfect, mo
     scores = matches.likelihoods.scores.clone()
     aside = peaks(places + torch.tensor([14.0, 0.0]), comparison)
     scores[:, ::2] = torch.logaddexp(scores, aside)[:, ::2]
-    doubtful, after = with_scores(matches, scores, matches.shown), []
+    doubtful, after, opened, windows_of = with_scores(matches, scores, matches.shown), [], [], network._windows
+    monkeypatch.setattr(network, "_windows", lambda *arguments: opened.append(windows_of(*arguments)) or opened[-1])
     for windows in (matching.WINDOWS, ()):
         monkeypatch.setattr(matching, "WINDOWS", windows)
         with torch.no_grad():
             after.append(updated(comparison.T, network.output(comparison, doubtful), comparison.K_crop))
+    seen_points = matches.shown > 0
+    apart = [(centers - places).norm(dim=2)[seen_points].median() for centers in (matches.centers, opened[0][1])]
+    assert apart[1] < 0.3 * apart[0]
     shift = [(T - T_true)[:, :2, 3].abs().amax(dim=1).mean() for T in after]
     assert shift[0] < 0.6 * shift[1]
     assert error(after[0], comparison, T_true).mean() < 0.3 * error(comparison.T, comparison, T_true).mean()
