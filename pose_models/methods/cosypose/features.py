@@ -24,7 +24,7 @@ class UNet(nn.Module):
         kernels = [1, *[3] * (len(pairs) - 1)]
         self.up = nn.ModuleList(convolution(a + b, a, kernel=k) for k, (a, b) in zip(kernels, pairs, strict=True))
         self.last = nn.Conv2d(widths[0], outputs, 1)
-        self.to(memory_format=torch.channels_last)  # a third less time on a CPU
+        self.to(memory_format=torch.channels_last)  # what a CPU's convolutions would convert to
 
     def forward(self, images: Tensor, extra: Tensor | None = None) -> Tensor:
         x = self.stem(images)

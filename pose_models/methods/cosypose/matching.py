@@ -25,7 +25,6 @@ from pose_models.methods.cosypose.poses import transformed
 POINTS = 96
 WIDTHS = (24, 48, 96, 96)
 KEY_DIM = 32
-WINDOWS = (0.12, 0.07)  # of the crop's width: where points are searched once their motion is roughly known
 PASSES = 3  # of the solver in each window
 NAME_DIM = 16
 KEY_WIDTH = 128
@@ -59,6 +58,7 @@ class MatchingNetwork(nn.Module, abc.ABC):
     """
 
     spread: Tensor
+    windows = (0.12, 0.07)  # of the crop's width: where points are searched once their motion is roughly known
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
@@ -86,21 +86,22 @@ class MatchingNetwork(nn.Module, abc.ABC):
             focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
             problem = Problem(matches.points - t[:, None], t, focal, self.spread)
             certain = torch.exp(self.trust) * torch.sigmoid(matches.shown) * 4
-            motion, centers, reach = self._windows(problem, matches, certain, principal, seen.crops.shape[3])
+            motion, centers, reach = self.search(problem, matches, certain, principal, seen.crops.shape[3])
             found = matches.likelihoods.find(centers, reach)
             motion = solved(problem, motion, found.places - principal, certain * found.weights, PASSES)
             return output_of(problem, self._enlarged(problem, motion, found, certain))
 
     @torch.no_grad()
-    def _windows(
+    def search(
         self, problem: Problem, matches: Matches, certain: Tensor, principal: Tensor, width: int
     ) -> tuple[Motion, Tensor, Tensor]:
         """A motion found through ever narrower windows, and centers and reach of the next ones, which are around it."""
         centers, reach, found = matches.centers, matches.reach, matches.found
         first = self.first_rotation(problem.offsets, found.places - principal, certain * found.weights)
         motion = problem.start(first)
-        for share in WINDOWS:
-            found = matches.likelihoods.find(centers, reach)
+        for number, share in enumerate(self.windows):
+            if number:
+                found = matches.likelihoods.find(centers, reach)
             motion = solved(problem, motion, found.places - principal, certain * found.weights, PASSES)
             centers = problem.projected(motion) + principal
             reach = matches.reach.clamp(max=share * width)

@@ -1,5 +1,6 @@
 """The network that matches points: the motion it solves for, where it says that points are, what it learns from."""
 
+import copy
 import dataclasses
 import functools
 
@@ -11,7 +12,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from pose_models.datasets.bop import BopScene, read_models_info
 from pose_models.meshes.mesh import load_mesh
 from pose_models.meshes.shapes import box
-from pose_models.methods.cosypose import matching
 from pose_models.methods.cosypose.config import CosyPoseSettings
 from pose_models.methods.cosypose.features import edges
 from pose_models.methods.cosypose.matching import (
@@ -200,24 +200,32 @@ def error(T, comparison, T_true):
     return (transformed(T, comparison.points) - transformed(T_true, comparison.points)).norm(dim=2).mean(dim=1)
 
 
-def test_a_second_place_far_from_the_common_motion_is_left_out(seen, perfect, monkeypatch):
-    """Every other point is as likely 14 px aside: windows around the motion of the others do not see that."""
-    comparison, T_true, (network, matches, places) = seen[0], seen[2], perfect
+def test_windows_follow_the_common_motion_past_second_places(seen, perfect):
+    """Every fourth point is as likely where it is drawn: windows that went along with the others do not see that."""
+    comparison, T_true, (network, matches, _) = seen[0], seen[2], perfect
     scores = matches.likelihoods.scores.clone()
-    aside = peaks(places + torch.tensor([14.0, 0.0]), comparison)
-    scores[:, ::2] = torch.logaddexp(scores, aside)[:, ::2]
-    doubtful, after, opened, windows_of = with_scores(matches, scores, matches.shown), [], [], network._windows
-    monkeypatch.setattr(network, "_windows", lambda *arguments: opened.append(windows_of(*arguments)) or opened[-1])
-    for windows in (matching.WINDOWS, ()):
-        monkeypatch.setattr(matching, "WINDOWS", windows)
-        with torch.no_grad():
-            after.append(updated(comparison.T, network.output(comparison, doubtful), comparison.K_crop))
-    seen_points = matches.shown > 0
-    apart = [(centers - places).norm(dim=2)[seen_points].median() for centers in (matches.centers, opened[0][1])]
+    scores[:, ::4] = torch.logaddexp(scores, peaks(matches.centers, comparison))[:, ::4]
+    doubtful, blind = with_scores(matches, scores, matches.shown), copy.deepcopy(network)
+    blind.windows = ()
+    with torch.no_grad():
+        after = [updated(comparison.T, one.output(comparison, doubtful), comparison.K_crop) for one in (network, blind)]
+    errors = [error(T, comparison, T_true).mean() for T in (comparison.T, *after)]
+    assert errors[1] < 0.3 * errors[0]
+    assert errors[1] < 0.6 * errors[2]
+
+
+def test_windows_are_opened_around_the_motion_found_so_far(seen, perfect):
+    comparison, (network, matches, places) = seen[0], perfect
+    t, K = comparison.T[:, :3, 3], comparison.K_crop
+    problem = Problem(matches.points - t[:, None], t, K[:, [0, 1], [0, 1]], network.spread)
+    certain = torch.sigmoid(matches.shown) * 80
+    motion, centers, reach = network.search(problem, matches, certain, K[:, None, :2, 2], comparison.crops.shape[3])
+    torch.testing.assert_close(centers, problem.projected(motion) + K[:, None, :2, 2])
+    visible = matches.shown > 0
+    apart = [(middle - places).norm(dim=2)[visible].median() for middle in (matches.centers, centers)]
     assert apart[1] < 0.3 * apart[0]
-    shift = [(T - T_true)[:, :2, 3].abs().amax(dim=1).mean() for T in after]
-    assert shift[0] < 0.6 * shift[1]
-    assert error(after[0], comparison, T_true).mean() < 0.3 * error(comparison.T, comparison, T_true).mean()
+    assert reach == pytest.approx(min(float(matches.reach), network.windows[-1] * comparison.crops.shape[3]))
+    assert reach < matches.reach
 
 
 def test_what_vague_places_shrink_is_learnt(seen, perfect):
