@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ctypes
 
-# For children: dask would let its workers give all back at once, a third of the time that pictures take.
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 28}
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # names of glibc's options
+# glibc's options, by name: number and value. No block gets a mapping of its own, and none leaves the heap again.
+_OPTIONS = {"MMAP_MAX": (-4, 0), "TRIM_THRESHOLD": (-1, 2**31 - 1), "TOP_PAD": (-2, 1 << 28)}
+
+# The same for children, as environment: dask would let its workers give all back at once, a third of the time that
+# pictures take.
+KEEP_MEMORY = {f"MALLOC_{name}_": value for name, (_, value) in _OPTIONS.items()}
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, for loops that allocate the same again and again; glibc only.
-
-    Training CosyPose's matching networks on a CPU takes a fifth less time (`benchmarks/cosypose.py`).
-    """
+    """Let this process keep what it frees, for loops that allocate the same again and again; glibc only."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 1 << 28)):
-            mallopt(option, value)
+        for number, value in _OPTIONS.values():
+            mallopt(number, value)
