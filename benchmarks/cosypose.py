@@ -55,7 +55,7 @@ def step(module: CosyPoseModule, optimizer: torch.optim.Optimizer, batch: dict[s
     loss = module.judged(seen, output, matches, batch).mean()
     laps.lap("loss")
     loss.backward()
-    module.configure_gradient_clipping()
+    module.clip_networks()
     optimizer.step()
     optimizer.zero_grad()
     laps.lap("network")

@@ -104,10 +104,14 @@ class CosyPoseModule(LossModule):
     def configure_optimizers(self) -> Any:
         return configured([{"params": self.parameters(), "lr": self.settings.loss.lr}], self.settings.train)
 
+    def clip_networks(self) -> dict[str, Tensor]:
+        """Clip the gradient of each network by itself; the norms it had, by stage."""
+        limit = self.settings.loss.clip
+        return {s: nn.utils.clip_grad_norm_(_parameters(network), limit) for s, network in self.networks.items()}
+
     def configure_gradient_clipping(self, *_arguments: Any, **_options: Any) -> None:
-        """Clip the gradient of each network by itself."""
-        for stage, network in self.networks.items():
-            norm = nn.utils.clip_grad_norm_(_parameters(network), self.settings.loss.clip)
+        """Called by the trainer before each step."""
+        for stage, norm in self.clip_networks().items():
             self.log(f"train/{stage}_gradient_norm", norm)
 
 

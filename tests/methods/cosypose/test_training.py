@@ -212,7 +212,7 @@ def test_each_network_is_clipped_by_itself():
     for scale, network in zip((1.0, 1e-5), module.networks.values(), strict=True):
         for parameter in network.parameters():
             parameter.grad = torch.full_like(parameter, scale)
-    module.configure_gradient_clipping()
+    module.clip_networks()
     norms = [float(nn.utils.get_total_norm([p.grad for p in n.parameters()])) for n in module.networks.values()]
     count = sum(p.numel() for p in module.networks["refiner"].parameters())
     assert norms == pytest.approx([0.5, 1e-5 * count**0.5], rel=1e-3)
