@@ -6,8 +6,10 @@ dask gives its images to another one, which writes the same files again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +64,7 @@ def _by_workers(folder: Path, recipe: Recipe, images: int, workers: int) -> Iter
     SceneMaker(recipe)  # wrong files raise here, before any process starts
     with (
         tempfile.TemporaryDirectory() as scratch,
+        _environment_restored(),
         dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
@@ -87,6 +90,18 @@ def _by_workers(folder: Path, recipe: Recipe, images: int, workers: int) -> Iter
                 futures.append(client.submit(_write_images, recipe, folder, chunk, poses, pure=False))
         for future in as_completed(futures):
             yield from future.result()
+
+
+@contextlib.contextmanager
+def _environment_restored() -> Iterator[None]:
+    """Take back what dask sets for its workers: it sets it in this process, whose later children would inherit it."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @functools.lru_cache(maxsize=1)

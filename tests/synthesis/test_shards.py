@@ -42,7 +42,7 @@ def _workers(parent):
 
 
 def test_bytes_do_not_depend_on_workers_even_when_one_is_killed(demo_folder, tmp_path):
-    recipe, images = _recipe(demo_folder), 40
+    recipe, images, environment = _recipe(demo_folder), 40, dict(os.environ)
     write_scene(tmp_path / "one", recipe, images)
     killed, surroundings = [], []
 
@@ -63,6 +63,7 @@ def test_bytes_do_not_depend_on_workers_even_when_one_is_killed(demo_folder, tmp
     assert killed
     # By dask's own default workers give freed memory back at once, and pictures take half as long again.
     assert {f"{name}={value}".encode() for name, value in KEEP_MEMORY.items()} <= set(surroundings[0])
+    assert os.environ == environment  # that was for the workers, not for whatever this process starts later
     one = _files(tmp_path / "one")
     assert one == _files(tmp_path / "two")
     assert sum(name.startswith("rgb/") for name in one) == images
