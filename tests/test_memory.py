@@ -10,8 +10,7 @@ from pose_models.memory import KEEP_MEMORY
 
 BLOCK = 40_000_000  # bytes: the C library never learns by itself to keep so much
 
-# Prints how many bytes freeing a block gives back to the system. The size of the address space is what any kernel
-# counts, sandboxes too, where page faults are not.
+# Prints how many bytes of address space freeing a block gives back to the system.
 PROGRAM = f"""
 import resource, sys
 import torch
